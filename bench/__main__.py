@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import console as console_pages
-from bench import drain, everything, fresh, growth, intake, latency, reconcile, tracing
+from bench import drain, everything, growth, intake, latency, new_first, reconcile, tracing
 from bench.publish import publish
 from bench.report import RESULTS, keep, show
 from receiver.logs import configure_logs
@@ -26,7 +26,7 @@ BENCHMARKS: Final[dict[str, Callable[..., BenchmarkReport]]] = {
     "intake": intake.run,
     "drain": drain.run,
     "latency": latency.run,
-    "fresh": fresh.run,
+    "new_first": new_first.run,
     "reconcile": reconcile.run,
     "console": console_pages.run,
     "growth": growth.run,

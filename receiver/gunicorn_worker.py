@@ -45,7 +45,7 @@ class _Progress:
 
 
 class _Listener:
-    """Knows the address of a listening socket though it is closed: gunicorn asks for it with each connection."""
+    """Keeps the address of a listening socket after it was closed: gunicorn asks for it with each connection."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._address = listener.getsockname()
@@ -55,7 +55,7 @@ class _Listener:
 
 
 class Server(StreamServer):  # type: ignore[misc]
-    """Takes all that have connected before it stops listening: else they would be closed unanswered."""
+    """Accepts every pending connection before it stops listening: otherwise they would be closed without an answer."""
 
     def __init__(self, worker: Worker, listener: socket.socket, *, spawn: object, **others: object) -> None:
         tls = {name: others[name] for name in others.keys() & {"ssl_context"}}
@@ -64,7 +64,7 @@ class Server(StreamServer):  # type: ignore[misc]
             self.max_accept = 1  # as gunicorn does: leave the others to the other processes
 
     def close(self) -> None:
-        """Stop listening."""
+        """Accept every pending connection, then close the listening socket."""
         while not self.closed and not self.full() and (connected := self.do_read()):
             self.do_handle(*connected)
         super().close()
@@ -80,7 +80,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._ending_since: float | None = None
 
     def patch(self) -> None:
-        """Let the standard library, and what waits for PostgreSQL, give way to other requests."""
+        """Let other requests run while the standard library or psycopg waits."""
         super().patch()
         importlib.reload(waiting)  # it chose how to wait when the master imported it, before anything was patched
         wsgi.Response = Response
@@ -103,13 +103,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
             progress.since, progress.in_request = time.monotonic(), False
 
     def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:
-        """Answer what is no request; an unknown coding is the client's mistake as well, and no 501."""
+        """Answer malformed requests; an unknown transfer coding gets 400, not 501."""
         if isinstance(exc, UnsupportedTransferCoding):
             exc = InvalidHeader(str(exc), req)
         super().handle_error(req, client, addr, exc)
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
-        """Set no timer for each request, as gunicorn does: ``notify`` ends what is late."""
+        """Set no timer for a request, unlike gunicorn: ``notify`` ends late requests."""
         return nullcontext()
 
     def notify(self) -> None:
@@ -156,7 +156,7 @@ class Response(wsgi.Response):  # type: ignore[misc]
 
 
 def _shut_down_reading(connection: socket.socket) -> None:
-    """Let whoever reads from *connection* find its end after what has arrived; answers are still sent.
+    """Shut down the reading side of *connection*; buffered data is still processed, and answers are sent.
 
     gevent's own ``shutdown`` would raise an error in the reader, which gunicorn logs with its traceback.
     """

@@ -26,7 +26,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 QUEUE: Final = "receiver"
 RECONCILE_QUEUE: Final = "receiver-reconcile"
-"""A queue of its own, with a worker of its own: a long reconcile keeps no delivery waiting."""
+"""A separate queue, with a separate worker: a long reconcile delays no delivery."""
 FILES_QUEUE: Final = "receiver-files"
 """Likewise: slow servers and large files keep neither deliveries nor reconciling waiting."""
 RETENTION_QUEUE: Final = "receiver-retention"
@@ -34,13 +34,13 @@ RETENTION_QUEUE: Final = "receiver-retention"
 BOOTSTRAP_QUEUE: Final = "receiver-bootstrap"
 """Likewise: a new organization waits for its webhook, and must not wait for a long reconcile as well."""
 PROCESS_DELIVERIES: Final = "receiver.processing.job.process_deliveries"
-"""The job, by name: who wakes never imports what it wakes."""
+"""The job, by name: processes that only wake a worker do not import the processing code."""
 FETCH_DUE: Final = "receiver.files.schedule.fetch_due"
 """The job that downloads files, by name."""
 JOB_TIMEOUT: Final = 180
 """Seconds after which RQ ends a job that hangs; a job by itself stops much sooner."""
 RECONCILE_TIMEOUT: Final = 3600
-"""The same for a reconcile: long, for a log that is read for the first time is read as a whole or not at all."""
+"""The same for a reconcile: long, because the first run of a webhook reads its whole log."""
 FILES_TIMEOUT: Final = 900
 """The same for downloading; the job hands over sooner."""
 BOOTSTRAP_TIMEOUT: Final = 900
@@ -48,7 +48,7 @@ BOOTSTRAP_TIMEOUT: Final = 900
 RETENTION_TIMEOUT: Final = 900
 """The same for retention; the job hands over sooner."""
 FAILURE_TTL: Final = 3600
-"""Seconds that RQ keeps a failed job; the evidence that counts is in PostgreSQL."""
+"""Seconds that RQ keeps a failed job; its errors and traces are in PostgreSQL."""
 
 WAITING: Final = "receiver:process-deliveries:waiting"
 """Set while a wake-up waits for a worker, so that a flood of deliveries enqueues one job."""
@@ -103,7 +103,7 @@ class Outage:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def end(self) -> None:
-        """Note that Redis did what it was asked to."""
+        """End the outage: the next failure is logged again."""
         self._pause = FIRST_PAUSE
 
 
@@ -128,7 +128,7 @@ def wake_files_worker(redis: Redis) -> bool:
 
 
 def wake_worker_if_possible(redis_url: str) -> bool:
-    """Wake a worker and return whether Redis was there to do so; the scheduler's sweep finds what waits anyway."""
+    """Wake a worker; return whether Redis could be reached. The scheduler's sweep finds the backlog in any case."""
     with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
         try:
             wake_worker(redis)
@@ -145,7 +145,7 @@ def worker_is_awake(redis: Redis) -> None:
 
 
 def woken_again(redis: Redis, *, within: float) -> bool:
-    """Wait so many seconds for a wake-up, and return whether one came; the caller does its job. Raises ``RedisError``.
+    """Wait *within* seconds for a wake-up; return whether one arrived: the caller does its job. Raises ``RedisError``.
 
     A job of another kind is left to the worker, and ends the waiting.
     """
@@ -166,10 +166,10 @@ def woken_again(redis: Redis, *, within: float) -> bool:
 
 
 class WakeUp:
-    """Wakes workers from a thread of its own, so that Redis never delays or fails a request.
+    """Wakes workers from a background thread, so that Redis never delays or fails a request.
 
-    The first call wakes at once; those that come while it is at it, or in the short pause after, are one wake-up.
-    After a failure it holds still for a while: the scheduler's sweep finds what waits.
+    The first call wakes at once; calls during the wake-up, or in the short pause after it, become one more wake-up.
+    After a failure the pause is longer: the scheduler's sweep finds the backlog.
     """
 
     def __init__(self, redis_url: str, *, pause: float = 0.02, pause_after_failure: float = 2.0) -> None:
@@ -183,7 +183,7 @@ class WakeUp:
         self._carried: bytes | None = None
 
     def __call__(self, carried: bytes | None = None) -> None:
-        """Ask for a wake-up; returns at once and never raises. *carried*: the context of the trace it is a step of."""
+        """Request a wake-up; returns at once and never raises. *carried*: the context of the trace it is a step of."""
         if carried is not None:
             self._carried = carried
         self._wanted.set()
@@ -194,7 +194,7 @@ class WakeUp:
                     self._thread.start()
 
     def close(self) -> None:
-        """Send what was asked for and end the thread; one that hangs on Redis ends with the process."""
+        """Send the requested wake-up and end the thread; one that hangs on Redis ends with the process."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
@@ -206,7 +206,7 @@ class WakeUp:
 
     def _wake_when_asked(self) -> None:
         while self._wanted.wait():
-            last = self._closing.is_set()  # read first: what is asked for before closing is still sent
+            last = self._closing.is_set()  # read first: a wake-up that is requested before closing is still sent
             self._wanted.clear()
             pause = self._pause
             carried, self._carried = self._carried, None

@@ -32,7 +32,7 @@ from receiver.queue import connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedPostgres, EmbeddedValkey
 from receiver.sandbox.local import adopt_webhook
 from receiver.settings import Settings, load_settings
-from tests.support.channel import channel  # noqa: F401 - a fixture
+from tests.support.alert_channel import channel  # noqa: F401 - a fixture
 from tests.support.collector import collector, recorded  # noqa: F401 - fixtures
 from tests.support.factories import body
 from tests.support.filled_tables import filled  # noqa: F401 - a fixture
@@ -212,7 +212,7 @@ class Acme:
             **changes,
         )
 
-    def take(self, event: str, payload: object) -> None:
+    def deliver_ok(self, event: str, payload: object) -> None:
         """Deliver, and insist on the 200."""
         response = self.deliver(event, payload)
         assert (response.status_code, response.get_json()) == (200, {})
@@ -223,7 +223,7 @@ class Acme:
 
     def apply(self, event: str, payload: object) -> None:
         """Deliver and process."""
-        self.take(event, payload)
+        self.deliver_ok(event, payload)
         self.process()
 
     @property

@@ -54,7 +54,7 @@ def test_seed_decides_the_kills_evenly(seed: int, kills: int) -> None:
     assert abs(planned.clock_ahead) <= MAX_WRONG
 
 
-def test_what_has_grown_is_named() -> None:
+def test_grown_resources_are_named() -> None:
     mebibyte = 1024 * 1024
     before = Holdings({"web": Holding(3, 80 * mebibyte, 20)}, postgres_connections=4, valkey_connections=3)
     assert grown(before, before) == []

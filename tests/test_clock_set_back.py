@@ -89,7 +89,7 @@ def test_failed_delivery_waits_only_its_pause(failing: Acme) -> None:
 
 def test_deliveries_of_a_failed_batch_are_tried_at_once(acme: Acme) -> None:
     for number in range(2):
-        acme.take(CLEARED, snapshot("cleared", transaction=str(number)))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=str(number)))
     with closing(writing_connection(acme.engine)) as connection:
         claim = Backlog().claim(connection, 2)
         assert claim is not None
@@ -101,7 +101,7 @@ def test_deliveries_of_a_failed_batch_are_tried_at_once(acme: Acme) -> None:
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_deliveries_of_a_worker_that_hangs_are_tried_at_once(acme: Acme, alone: bool) -> None:  # noqa: FBT001
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE receiver.queue SET alone = :alone", alone=alone)
     with closing(writing_connection(acme.engine)) as connection:
         assert claim_alone(connection) if alone else Backlog().claim(connection, 2)

@@ -115,7 +115,7 @@ def test_every_session_has_the_settings_that_the_code_needs(
         assert show("transaction_read_only") == "off"
 
 
-def test_what_makes_a_commit_safer_is_kept(new_database: Callable[[], str]) -> None:
+def test_safer_synchronous_commit_is_kept(new_database: Callable[[], str]) -> None:
     url = new_database()
     set_for_sessions(url, {"synchronous_commit": "remote_apply"})
     with by_engine(url) as show:
@@ -152,7 +152,7 @@ def test_the_whole_way_of_a_delivery_works_with_strange_settings(
             ("card_holder.created", card_holder()),
             ("card.transaction.cleared", snapshot("cleared")),
         ):
-            acme.take(event, payload)
+            acme.deliver_ok(event, payload)
         assert drain(engine)
     assert acme.statuses() == ["processed", "processed"]
     result = CliRunner(env={**environment, "DATABASE_URL": strange_database}).invoke(main, ["export", "ledger"])
@@ -161,7 +161,7 @@ def test_the_whole_way_of_a_delivery_works_with_strange_settings(
     engine.dispose()
 
 
-def test_what_the_url_says_of_connections_holds(settings: Settings) -> None:
+def test_parameters_of_the_database_url_apply(settings: Settings) -> None:
     mark = "&" if "?" in settings.database_url else "?"
     url = f"{settings.database_url}{mark}application_name=ours&options=-c%20geqo%3Doff&connect_timeout=7"
     with closing(open_connection(url, application="tests", bounds=WEB)) as connection:

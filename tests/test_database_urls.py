@@ -86,7 +86,7 @@ def database(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("template", TAKEN.values(), ids=TAKEN.keys())
-def test_what_libpq_takes_leads_everywhere_to_the_same_database(template: str, database: Database) -> None:
+def test_every_url_of_libpq_leads_to_the_same_database(template: str, database: Database) -> None:
     url = load_settings({"DATABASE_URL": database.url(template)}, required={"DATABASE_URL"}).database_url
     assert [*reached(url)] == [database.name] * 5
     shown = CliRunner(env={"DATABASE_URL": database.url(template)}).invoke(main, ["db", "current"])
@@ -112,7 +112,7 @@ def reached(url: str) -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED.items(), ids=REFUSED.keys())
-def test_what_it_does_not_take_is_one_line_and_shows_no_secret(url: str, reason: str) -> None:
+def test_refused_url_is_one_line_without_secrets(url: str, reason: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         load_settings({"DATABASE_URL": url}, required={"DATABASE_URL"})
     (problem,) = raised.value.problems

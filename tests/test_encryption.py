@@ -14,7 +14,7 @@ texts = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
 @given(text=texts)
-def test_what_was_encrypted_comes_back(text: str) -> None:
+def test_encrypted_text_is_decrypted(text: str) -> None:
     encryption = Encryption([NEW])
     assert encryption.decrypt(encryption.encrypt(text)) == text
 
@@ -26,7 +26,7 @@ def test_newest_key_encrypts_and_older_keys_decrypt(text: str) -> None:
     assert Encryption([NEW]).decrypt(rotating.encrypt(text)) == text
 
 
-def test_what_is_encrypted_twice_is_stored_differently() -> None:
+def test_same_text_is_stored_differently_each_time() -> None:
     encryption = Encryption([NEW])
     assert encryption.encrypt("secret") != encryption.encrypt("secret")
 
@@ -40,7 +40,7 @@ def test_undecryptable_value_names_the_variable_to_fix() -> None:
 
 
 @given(stored=st.binary(max_size=200))
-def test_what_was_never_encrypted_is_not_taken_for_it(stored: bytes) -> None:
+def test_unencrypted_value_is_not_decrypted(stored: bytes) -> None:
     with pytest.raises(ConfigurationError):
         Encryption([NEW]).decrypt(stored)
 
@@ -59,7 +59,7 @@ def test_the_keys_do_not_show() -> None:
 
 
 @given(text=texts)
-def test_what_is_renewed_is_the_same_under_the_newest_key_alone(text: str) -> None:
+def test_renewed_text_needs_only_the_newest_key(text: str) -> None:
     rotating = Encryption([NEW, OLD])
     old = Encryption([OLD]).encrypt(text)
     assert not rotating.is_newest(old)
@@ -68,7 +68,7 @@ def test_what_is_renewed_is_the_same_under_the_newest_key_alone(text: str) -> No
     assert Encryption([NEW]).decrypt(renewed) == text
 
 
-def test_what_no_key_decrypts_is_not_renewed() -> None:
+def test_text_that_no_key_decrypts_is_not_renewed() -> None:
     stored = Encryption([OLD]).encrypt("secret")
     assert not Encryption([NEW]).is_newest(stored)
     with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_KEYS is wrong"):

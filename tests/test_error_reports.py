@@ -18,7 +18,7 @@ from receiver.processing.drain import drain
 from receiver.settings import LogFormat
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
-from tests.support.failing import failing_statements
+from tests.support.failing_statements import failing_statements
 from tests.support.serving import served
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_a_delivery_that_fails_is_reported_by_its_id(acme: Acme, sentry: tuple[S
     server, dsn = sentry
     configure_logs(level="INFO", log_format=LogFormat.JSON)
     start_reporting(dsn, process="worker")
-    acme.take("card_holder.created", card_holder(HIDDEN))
+    acme.deliver_ok("card_holder.created", card_holder(HIDDEN))
     with failing_statements(acme):
         drain(acme.engine)
     (event,) = server.events()
@@ -102,7 +102,7 @@ def test_a_delivery_that_fails_is_reported_by_its_id(acme: Acme, sentry: tuple[S
 def test_nothing_is_reported_without_a_dsn(acme: Acme, sentry: tuple[Sentry, str]) -> None:
     server, _ = sentry
     start_reporting("", process="worker")
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     with failing_statements(acme):
         drain(acme.engine)
     assert server.events() == []

@@ -83,15 +83,15 @@ def started(program: str, *arguments: str, environment: dict[str, str]) -> Itera
 def test_a_worker_that_hangs_between_jobs_stops_no_other(
     acme: Acme, redis: Redis, pool: PoolProcess, environment: dict[str, str]
 ) -> None:
-    acme.take(CREATED, card_holder("before"))
+    acme.deliver_ok(CREATED, card_holder("before"))
     assert processed(acme, redis)
     (worker,) = pool.workers(QUEUE)
     with stopped(*family_of(worker)):
-        acme.take(CREATED, card_holder("meanwhile"))
+        acme.deliver_ok(CREATED, card_holder("meanwhile"))
         with running(redis, {**environment, **ACCESS}):
             assert processed(acme, redis)
         assert eventually(lambda: acme.value(LOCKS, application="receiver worker") == 0, within=SECONDS)
-    acme.take(CREATED, card_holder("after"))
+    acme.deliver_ok(CREATED, card_holder("after"))
     assert processed(acme, redis)
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 3
 
@@ -110,7 +110,7 @@ drain(engine_for(sys.argv[1], application="worker", bounds=replace(WORK, answer=
 
 
 def test_a_worker_leaves_a_postgresql_that_vanished(acme: Acme, settings: Settings) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     with way_to(settings.database_url) as way, acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
@@ -191,7 +191,7 @@ def test_a_web_process_that_hangs_holds_no_lock(acme: Acme, environment: dict[st
             answers = [threads.submit(web.deliver, f"employee-{round_}-{number}") for number in range(40)]
             assert eventually(lambda: any(answer.done() for answer in answers), within=SECONDS)  # noqa: B023
             with stopped(*family_of(web.processes.pid("web"))):
-                acme.take(CREATED, card_holder(f"other-{round_}"))
+                acme.deliver_ok(CREATED, card_holder(f"other-{round_}"))
                 acme.process()
                 assert eventually(lambda: acme.value(LOCKS, application="receiver web") == 0, within=15)
             assert [answer.result() for answer in answers] == [200] * 40
@@ -211,12 +211,12 @@ main(["export", "events", "--format", "jsonl"])
 
 def test_an_export_that_hangs_keeps_no_table(acme: Acme, environment: dict[str, str]) -> None:
     for number in range(200):
-        acme.take(CLEARED, snapshot("cleared", transaction=str(number)))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=str(number)))
     acme.process()
     with started(EXPORTER, environment=environment) as exporting:
         assert exporting.stdout is not None
         assert exporting.stdout.read(1000), "and nobody reads on, so that it waits in the middle of its snapshot"
-        acme.take(CLEARED, snapshot("cleared", transaction="meanwhile"))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction="meanwhile"))
         acme.process()
         assert acme.statuses() == ["processed"] * 201
         with acme.engine.begin() as migrating:

@@ -132,7 +132,7 @@ def test_a_process_that_just_failed_to_store_is_not_ready(acme: Acme, settings: 
             assert readiness(acme.client) == (200, READY)
             assert acme.deliver("card_holder.created", card_holder()).status_code == 503
             assert readiness(acme.client) == not_ready("does not store: DiskFull")
-        acme.take("card_holder.created", card_holder())
+        acme.deliver_ok("card_holder.created", card_holder())
         assert readiness(acme.client) == (200, READY)
 
 

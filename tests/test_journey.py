@@ -71,7 +71,7 @@ def local(new_database: Callable[[], str], tmp_path: Path) -> Iterator[dict[str,
 
 
 @pytest.mark.long
-def test_what_opencard_means_to_say_is_what_the_ems_reads(local: dict[str, str], tmp_path: Path) -> None:
+def test_tables_equal_what_opencard_sent(local: dict[str, str], tmp_path: Path) -> None:
     stamina.instrumentation.set_on_retry_hooks(())
     with ProcfileProcesses(local, tmp_path / "logs") as processes:
         processes.run("release")

@@ -189,9 +189,9 @@ def test_a_request_without_a_sane_id_gets_one(acme: Acme, log: CapturedLog, give
 
 
 def test_a_rejected_delivery_is_named_in_the_log(acme: Acme, log: CapturedLog) -> None:
-    acme.take("card_holder.created", card_holder("jane-doe", organization="globex"))
-    acme.take("card_holder.created", b'{"card_holder": {"reference_id": 5}}')
-    acme.take("an.event.of.tomorrow", card_holder("jane-doe"))
+    acme.deliver_ok("card_holder.created", card_holder("jane-doe", organization="globex"))
+    acme.deliver_ok("card_holder.created", b'{"card_holder": {"reference_id": 5}}')
+    acme.deliver_ok("an.event.of.tomorrow", card_holder("jane-doe"))
     log.start(level="INFO")
     acme.process()
     said = log.lines()

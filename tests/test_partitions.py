@@ -138,7 +138,7 @@ def test_an_epoch_of_the_feed_has_partitions_of_its_own(engine: Engine) -> None:
     assert following == f"receiver.events_{lower + EVENTS_SIZE}"
 
 
-def test_who_stores_and_reads_at_that_moment_stops_nothing(engine: Engine) -> None:
+def test_partitions_are_created_during_reads_and_writes(engine: Engine) -> None:
     with engine.connect() as writer, engine.connect() as reader:
         writer.execute(
             text("INSERT INTO receiver.stored_deliveries (webhook_id, event, verification) VALUES (1, 'e', 'none')")

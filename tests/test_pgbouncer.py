@@ -127,7 +127,7 @@ def not_as_root(server: dict[str, Any]) -> list[str]:
     return ["-u", folder.owner() if folder.is_absolute() else "nobody"]
 
 
-def test_what_its_option_says_is_not_for_the_driver() -> None:
+def test_option_for_the_pooler_is_not_passed_to_the_driver() -> None:
     url = "postgresql+psycopg://u@h/d?pgbouncer=true&sslmode=require"
     assert is_pooled(url)
     assert not is_pooled("postgresql+psycopg://u@h/d")
@@ -157,7 +157,7 @@ def test_unusual_database_settings_change_nothing(
         with receiver_with(dataclasses.replace(given, database_url=pooled)) as app:
             acme = Organizations(app.test_client(), engine, given).adopt("acme")
             assert acme.client.get("/readyz").status_code == 200
-            acme.take(EVENT, snapshot("authorized"))
+            acme.deliver_ok(EVENT, snapshot("authorized"))
             assert acme.client.get("/metrics").status_code == 200
             assert app.extensions["receiver.flusher"].flush()
         console = small_engine_for(pooled, application="tests", connections=1, bounds=WEB)

@@ -95,7 +95,7 @@ def test_waking_does_not_import_what_it_wakes(redis_url: str, redis: Redis) -> N
 
 
 def test_the_queue_carries_no_data(acme: Acme, redis: Redis) -> None:
-    acme.take("card_holder.created", card_holder("a-very-personal-reference"))
+    acme.deliver_ok("card_holder.created", card_holder("a-very-personal-reference"))
     assert eventually(lambda: len(jobs(redis)) == 1)
     (job,) = jobs(redis)
     assert (job.args, job.kwargs, job.meta) == ((), {}, {})
@@ -104,13 +104,13 @@ def test_the_queue_carries_no_data(acme: Acme, redis: Redis) -> None:
 
 
 def test_a_delivery_wakes_a_worker(acme: Acme, redis: Redis) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     assert eventually(lambda: len(jobs(redis)) == 1)
 
 
 def test_many_deliveries_enqueue_one_job(acme: Acme, redis: Redis) -> None:
     for number in range(30):
-        acme.take("card_holder.created", card_holder(f"employee-{number}"))
+        acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     assert eventually(lambda: bool(jobs(redis)))
     assert len(jobs(redis)) == 1
 
@@ -119,7 +119,7 @@ def test_with_redis_down_deliveries_are_taken(acme: Acme, settings: Settings) ->
     with receiver_with(settings, redis_url=unreachable_redis()) as app:
         acme.client = app.test_client()
         for number in range(5):
-            acme.take("card_holder.created", card_holder(f"employee-{number}"))
+            acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     assert acme.statuses() == ["pending"] * 5
 
 
@@ -129,7 +129,7 @@ def test_with_a_redis_that_never_answers_deliveries_are_taken(
     with receiver_with(settings, redis_url=silent_redis) as app:
         acme.client = app.test_client()
         for number in range(5):
-            acme.take("card_holder.created", card_holder(f"employee-{number}"))
+            acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     assert acme.statuses() == ["pending"] * 5
 
 
@@ -156,7 +156,7 @@ def test_workers_are_woken_again_once_redis_is_back(redis: Redis, redis_url: str
         assert eventually(lambda: len(jobs(redis)) == 1)
 
 
-def test_what_was_asked_for_is_sent_before_the_process_ends(redis: Redis, redis_url: str) -> None:
+def test_requested_wake_up_is_sent_before_the_process_ends(redis: Redis, redis_url: str) -> None:
     with waking(redis_url, pause=60) as wake_up:
         wake_up()
         assert eventually(lambda: len(jobs(redis)) == 1)

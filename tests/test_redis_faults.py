@@ -102,7 +102,7 @@ def test_workers_register_again_after_redis_lost_its_data(redis: Redis, valkey: 
 @pytest.mark.long
 def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay: Relay, pool: PoolProcess) -> None:
     relay.mute()
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     assert processed(acme, redis)
     assert pool.stop() == 0
 
@@ -111,7 +111,7 @@ def test_worker_recovers_from_silent_connections(acme: Acme, redis: Redis, relay
 def test_a_worker_ends_in_order_though_its_connections_are_mute(
     acme: Acme, redis: Redis, relay: Relay, pool: PoolProcess
 ) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     assert processed(acme, redis)  # and its process stays for a while
     relay.mute()
     assert pool.stop() == 0
@@ -180,7 +180,7 @@ def test_workers_wait_for_a_redis_that_refuses_writes(
     workers = [pool.workers(queue) for queue in QUEUES]
     with refusing(redis):
         assert eventually(lambda: waiting(pool) == len(QUEUES), within=SECONDS)
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     assert processed(acme, redis)
     assert [pool.workers(queue) for queue in QUEUES] == workers
     assert pool.stop() == 0
@@ -200,7 +200,7 @@ def test_a_scheduler_waits_for_a_redis_that_refuses_writes(
 
 
 @pytest.mark.parametrize("refusing", REFUSING)
-def test_what_reports_on_redis_says_that_it_refuses_writes(
+def test_doctor_and_readiness_report_a_read_only_redis(
     redis: Redis, valkey: EmbeddedValkey, settings: Settings, refusing: Callable[[Redis], AbstractContextManager[None]]
 ) -> None:
     with receiver_with(settings, redis_url=valkey.url) as app, refusing(redis):

@@ -63,7 +63,7 @@ def refuses(port: int) -> bool:
     return False
 
 
-def test_what_has_connected_is_answered_though_the_process_ends(acme: Acme, web: Web) -> None:
+def test_open_connection_is_answered_before_the_process_ends(acme: Acme, web: Web) -> None:
     workers = psutil.Process(web.processes.pid("web")).children()
     with ExitStack() as stack:
         for worker in workers:

@@ -129,7 +129,7 @@ def test_the_example_is_right_once_its_key_is_filled_in() -> None:
     )
 
 
-def test_what_is_not_set_has_its_default() -> None:
+def test_unset_variables_have_their_defaults() -> None:
     settings = load()
     assert settings.max_body_bytes == 1048576
     assert settings.signature_policy is SignaturePolicy.WHEN_PRESENT
@@ -316,7 +316,7 @@ def test_migrations_need_only_the_database() -> None:
     assert load_settings(only, required=REQUIRED_FOR_DATABASE).database_url
 
 
-def test_what_is_right_can_be_read_in_spite_of_what_is_wrong() -> None:
+def test_right_values_can_be_read_despite_wrong_ones() -> None:
     settings, found = read_settings({**MINIMAL, "PORT": "http", "PUBLIC_URL": ""})
     assert list(found) == ["PUBLIC_URL", "PORT"]
     assert found["PUBLIC_URL"].startswith("PUBLIC_URL is missing")

@@ -55,7 +55,7 @@ def test_job_of_another_kind_keeps_its_place(blocking: Redis) -> None:
         assert redis.llen(Queue(QUEUE, connection=redis).intermediate_queue_key) == 0
 
 
-def test_one_that_is_asked_to_stop_takes_no_more(blocking: Redis) -> None:
+def test_job_that_is_asked_to_stop_takes_no_wake_up(blocking: Redis) -> None:
     stop_requested.set()
     try:
         with closing(blocking) as redis:
@@ -73,13 +73,13 @@ def job_process(pool: PoolProcess) -> int | None:
 
 def processed(acme: Acme, redis: Redis, number: int) -> bool:
     """Have a delivery taken, and return whether all so far are processed soon."""
-    acme.take("card_holder.created", card_holder(f"employee-{number}"))
+    acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     if not redis.exists(WAITING):
         wake_worker(redis)
     return eventually(lambda: acme.statuses() == ["processed"] * number, within=SECONDS)
 
 
-def test_what_comes_soon_is_processed_by_the_same_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
+def test_next_deliveries_are_processed_by_the_same_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     processes = set()
     for number in range(1, 6):
         assert processed(acme, redis, number)
@@ -107,7 +107,7 @@ def test_other_job_does_not_wait_for_a_staying_job_process(acme: Acme, pool: Poo
     redis.rpush(RELEASED, 1)
 
 
-def test_one_that_stays_ends_with_its_worker(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
+def test_waiting_job_process_ends_with_its_worker(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     assert processed(acme, redis, 1)
     staying = job_process(pool)
     assert staying is not None

@@ -25,7 +25,7 @@ from receiver.spans import SERVICE
 from receiver.variables import NotifyUrl
 from tests.support.applications import receiver_with
 from tests.support.factories import body, card_holder, snapshot
-from tests.support.failing import failing_statements
+from tests.support.failing_statements import failing_statements
 from tests.support.reconcile_steps import ago, append_log, attempts, execute, reconcile, rows, store_delivery, value
 from tests.support.waiting import eventually
 from tests.support.web_process import EVENT, SECONDS, running
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
     from tests.conftest import Acme
-    from tests.support.channel import Channel
+    from tests.support.alert_channel import Channel
     from tests.support.collector import CollectedSpan, Collector
     from tests.support.web_process import Web
     from tests.support.world import World
@@ -133,7 +133,7 @@ def test_a_batch_that_joins_deliveries_is_linked_with_each(acme: Acme, web: Web,
     assert batch.attributes == {"receiver.deliveries": 3, "receiver.traced_deliveries": 3}
 
 
-def test_what_the_proxy_does_not_sample_is_not_recorded(acme: Acme, web: Web, collector: Collector) -> None:
+def test_request_unsampled_by_the_proxy_is_not_recorded(acme: Acme, web: Web, collector: Collector) -> None:
     assert post(web, "unsampled", traceparent=TRACEPARENT[:-2] + "00").status_code == 200
     assert acme.value("SELECT count(*) FROM receiver.queue WHERE trace IS NOT NULL") == 0
     assert post(web, "sampled", traceparent=TRACEPARENT).status_code == 200
@@ -211,7 +211,7 @@ def test_delivery_is_received_once_whatever_fails_in_recording_it(
     with receiver_with(load_settings(os.environ)) as app:
         monkeypatch.setattr(broken, fail)
         acme.client = app.test_client()
-        acme.take(EVENT, card_holder())
+        acme.deliver_ok(EVENT, card_holder())
         content = body(card_holder())
         headers = acme.registration.headers(EVENT, content) | {"X-Data-Signature": "wrong"}
         assert acme.client.post(acme.path, data=content, headers=headers).status_code == 401
@@ -223,7 +223,7 @@ def test_delivery_is_received_once_whatever_fails_in_recording_it(
 def test_failed_delivery_is_recorded_without_its_words(acme: Acme, recorded: Collector) -> None:
     with receiver_with(load_settings(os.environ)) as app:
         acme.client = app.test_client()
-        acme.take(EVENT, card_holder(HIDDEN))
+        acme.deliver_ok(EVENT, card_holder(HIDDEN))
     tracing.start_tracing(load_settings(os.environ), process="worker")  # the application stopped it
     with failing_statements(acme):
         acme.process()

@@ -32,7 +32,7 @@ def test_a_long_reconcile_keeps_no_delivery_waiting(acme: Acme, pool: PoolProces
     for _ in range(3):
         Queue(RECONCILE_QUEUE, connection=redis).enqueue(wait_until_released, result_ttl=0)
     for number in range(20):
-        acme.take("card_holder.created", card_holder(f"employee-{number}"))
+        acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     assert eventually(lambda: acme.statuses() == ["processed"] * 20, within=SECONDS)
     assert redis.get(STARTED) == b"1", "the reconciles wait for each other, and nothing waits for them"
     redis.rpush(RELEASED, *range(4))
@@ -52,12 +52,12 @@ def test_a_worker_that_is_killed_is_replaced_on_its_queue(
     assert others <= {pid for each in QUEUES for pid in pool.workers(each)}
     redis.rpush(RELEASED, 1)
     pool.begin_a_long_job()
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     assert eventually(lambda: acme.statuses() == ["processed"], within=SECONDS)
     assert pool.stop() == 0
 
 
-def test_what_was_kept_long_enough_goes_in_a_process_of_its_own(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
+def test_retention_runs_in_a_separate_process(acme: Acme, pool: PoolProcess, redis: Redis) -> None:
     acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 500)
     pool.begin_a_long_job()

@@ -17,9 +17,9 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.ops.audit import LONGEST, Act, Via, arguments, record
 from tests.support.factories import card_holder
 from tests.support.log_lines import logging_as_it_was
-from tests.support.parties import opencard
 from tests.support.pools import ACCESS
 from tests.support.program import commands
+from tests.support.provider_ends import opencard
 from tests.support.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -247,13 +247,13 @@ def test_records_are_listed_newest_first_and_filtered(acme: Acme, run: Run) -> N
     assert "192.0.2.7" in lines[2]
 
 
-def test_action_that_was_never_recorded_is_answered_with_those_that_were(acme: Acme, run: Run) -> None:
+def test_unknown_action_is_answered_with_recorded_ones(acme: Acme, run: Run) -> None:
     add(acme.engine)
     said = run("audit", "list", "--action", "nope")
     assert (said.exit_code, said.stdout) == (0, "no records match; recorded actions: replay\n")
 
 
-def test_without_records_that_is_said(acme: Acme, run: Run) -> None:
+def test_empty_list_says_that_no_records_match(acme: Acme, run: Run) -> None:
     assert run("audit", "list").stdout == "no records match\n"
     assert listed(run) == []
     del acme

@@ -259,7 +259,7 @@ def test_a_scope_unknown_here_is_passed_on_with_a_warning(account: ServedAccount
     assert account.clients()["new"].scopes == ("webhook-reeds",)
 
 
-def test_what_opencard_does_not_know_either_is_its_error(account: ServedAccount, tmp_path: Path) -> None:
+def test_scope_unknown_everywhere_is_opencards_error(account: ServedAccount, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     result = account.run("create", "--name", "new", "--scope", "webhook-reeds", "--secret-file", str(file))
     assert (result.exit_code, file.exists()) == (1, False)

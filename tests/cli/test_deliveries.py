@@ -72,7 +72,7 @@ def test_each_option_restricts(three: Acme, run: Run, options: tuple[str, ...], 
 
 
 def test_an_alias_of_an_event_finds_its_deliveries(acme: Acme, run: Run) -> None:
-    acme.take("environmental_impact.deedster", sample("environmental.impact.deedster"))
+    acme.deliver_ok("environmental_impact.deedster", sample("environmental.impact.deedster"))
     assert listed(run, "--event", "environmental.impact.deedster") == ids(acme)
 
 
@@ -170,7 +170,7 @@ def test_amounts_are_shown_digit_by_digit(acme: Acme, run: Run) -> None:
     assert '"big": 12345678901234567890.10' in people
 
 
-def test_what_commands_a_terminal_is_not_printed(three: Acme, run: Run) -> None:
+def test_terminal_control_sequences_are_not_printed(three: Acme, run: Run) -> None:
     result = run("show", str(ids(three)[1]))
     assert "\x1b" not in result.stdout
     assert "<script>" in result.stdout

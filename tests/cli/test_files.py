@@ -66,7 +66,7 @@ def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Res
     )
 
 
-def test_what_is_not_here_is_listed_with_its_reason(
+def test_missing_files_are_listed_with_the_reason(
     receipts: Receipts, run: Callable[..., Result], organizations: Organizations
 ) -> None:
     assert run("list").stdout == "all files are stored\n"

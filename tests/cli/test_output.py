@@ -81,7 +81,7 @@ def test_help_is_printed_where_the_encoding_lacks_characters() -> None:
         assert f"\n  {command} ".encode() in ended.stdout
 
 
-def test_what_an_encoding_lacks_is_replaced_and_json_is_utf_8(
+def test_unencodable_text_is_replaced_and_json_is_utf_8(
     organizations: Organizations, environment: dict[str, str]
 ) -> None:
     organizations.adopt(MERCHANT)

@@ -73,7 +73,7 @@ def test_invalid_time_is_reported_with_examples(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "1.0", "", "\N{SUPERSCRIPT TWO}", "9" * 19, "9" * 5000])
-def test_what_is_no_id_is_refused_in_one_line(value: str) -> None:
+def test_invalid_id_is_refused_in_one_line(value: str) -> None:
     with pytest.raises(click.BadParameter, match="is not an id: give a whole number"):
         ID.convert(value, None, None)
 

@@ -17,7 +17,7 @@ from receiver.queue import QUEUE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.applications import unreachable_redis
 from tests.support.log_lines import logging_as_it_was
-from tests.support.losing import add_managed, lose
+from tests.support.lost_events import add_managed, lose
 from tests.support.reconcile_steps import DELIVERIES
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_checked_up_to_means_from_the_beginning(run: Run, world: World) -> None:
     assert ", checked up to " in run("--since", "7d").stdout.splitlines()[-1]
 
 
-def test_what_is_recovered_is_processed_for_a_worker_is_woken(run: Run, world: World, redis: Redis) -> None:
+def test_worker_is_woken_for_recovered_events(run: Run, world: World, redis: Redis) -> None:
     run()
     assert redis.llen(f"rq:queue:{QUEUE}") == 0
     lose(world, "employee-1")
@@ -221,7 +221,7 @@ def test_a_missing_scope_is_named(run: Run, world: World) -> None:
     assert "webhook-events-read" in result.output
 
 
-def test_what_needs_attention_ends_with_1(run: Run, world: World) -> None:
+def test_findings_that_need_attention_exit_with_1(run: Run, world: World) -> None:
     lose(world, "employee-1")
     (entry,) = world.provider.state.log_of(
         next(each.id for each in world.provider.state.webhooks() if world.provider.state.log_of(each.id))

@@ -52,7 +52,7 @@ def dead(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> Acme:
     """Two dead deliveries whose cause is fixed, and one whose is not."""
     fail_with(monkeypatch, RuntimeError("disk 7 is full"))
     for transaction in ("t1", "t2"):
-        acme.take(EVENT, snapshot("cleared", transaction=transaction))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction=transaction))
     acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
@@ -94,7 +94,7 @@ def test_replay_waits_and_reports_how_many_were_processed(dead: Acme, run: Run) 
 
 
 @pytest.mark.usefixtures("a_worker")
-def test_what_failed_again_is_named_and_ends_it_with_1(dead: Acme, run: Run) -> None:
+def test_repeated_failures_are_named_and_exit_with_1(dead: Acme, run: Run) -> None:
     result = run("--status", "dead", *REASON)
     assert result.exit_code == 1
     *groups, last = result.stdout.splitlines()
@@ -258,10 +258,10 @@ def test_an_id_that_is_none_is_named(acme: Acme, run: Run) -> None:
     del acme
 
 
-def test_what_is_left_out_is_counted(acme: Acme, run: Run) -> None:
+def test_deliveries_left_out_are_counted(acme: Acme, run: Run) -> None:
     for number in range(3):
         acme.apply("card_holder.created", card_holder(f"employee-{number}"))
-    acme.take("card_holder.identified", card_holder())
+    acme.deliver_ok("card_holder.identified", card_holder())
     first, second, _, _ = ids(acme)
     become(acme.engine, "ignored", [first], error=TEST)
     acme.execute("DELETE FROM receiver.bodies WHERE delivery_id = :id", id=second)

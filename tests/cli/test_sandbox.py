@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.sandbox.provider import Provider, serving
 from receiver.sandbox.story import make_story
-from tests.support.parties import ALL_FLAGS, APPLICATION, SECRET, receiver
+from tests.support.provider_ends import ALL_FLAGS, APPLICATION, SECRET, receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,7 +171,7 @@ def test_one_webhook_can_be_delivered_to_without_the_api() -> None:
     assert f'"accepted": {len(ems.arrived)},' in result.stdout
 
 
-def test_what_is_lost_on_purpose_is_counted_and_is_no_failure() -> None:
+def test_intended_losses_are_counted_and_no_failure() -> None:
     with receiver() as ems:
         options = ["--url", ems.url, "--organization", "acme", "--secret", SECRET, "--purchases", "5"]
         result = CliRunner().invoke(main, ["sandbox", *options, "--lost", "0.3", "--outage", "24", "--json"])

@@ -43,7 +43,7 @@ def run(environment: dict[str, str]) -> Run:
 
 def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> None:
     acme.apply("card_holder.created", card_holder())
-    acme.take("card_holder.identified", card_holder())
+    acme.deliver_ok("card_holder.identified", card_holder())
     add_run(acme.engine, "acme", minutes_ago=1, recovered_in_all=3)
     result = run("--json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -91,7 +91,7 @@ def test_machines_get_one_document_and_nothing_else(acme: Acme, run: Run) -> Non
 
 
 def test_people_see_one_screen(acme: Acme, run: Run) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '2 minutes 5 seconds'")
     add_run(acme.engine, "acme", minutes_ago=3, recovered_in_all=12)
     result = run()
@@ -220,7 +220,7 @@ def test_it_asks_only_for_the_database(acme: Acme, environment: dict[str, str]) 
 
 
 def test_unprocessed_deliveries_need_attention(acme: Acme, run: Run) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '6 minutes'")
     (said,) = needs(run("--json"))
     assert said.startswith("1 pending delivery, the oldest received at ")
@@ -302,9 +302,7 @@ def test_without_redis_it_says_so(acme: Acme, run: Run) -> None:
     assert "workers      not known: REDIS_URL is not set" in run(REDIS_URL=None).stdout
 
 
-def test_what_keeps_deliveries_from_being_stored_is_named(
-    acme: Acme, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reason_why_nothing_can_be_stored_is_named(acme: Acme, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.cli.status.WEB", replace(WEB, lock=1))
     add_run(acme.engine, "acme", minutes_ago=1)
     with acme.engine.begin() as connection:

@@ -98,9 +98,7 @@ def test_people_see_until_when_the_previous_secret_is_good(run: Run, world: Worl
         (("{globex}", "{globex}", "--organization", "acme"), {"acme", "globex"}),
     ],
 )
-def test_those_that_are_named_are_rotated(
-    run: Run, world: World, arguments: tuple[str, ...], expected: set[str]
-) -> None:
+def test_named_webhooks_are_rotated(run: Run, world: World, arguments: tuple[str, ...], expected: set[str]) -> None:
     add(world, "globex", "initech")
     result = run("rotate-secret", *(each.format(**ids(world)) for each in arguments), "--json")
     assert result.exit_code == 0, result.output
@@ -127,7 +125,7 @@ def test_impossible_options_are_refused_before_any_request(run: Run, world: Worl
     assert rotating(world) == set()
 
 
-def test_what_failed_is_said_at_the_end_and_the_rest_is_done(run: Run, world: World) -> None:
+def test_failures_are_reported_after_the_rest_is_done(run: Run, world: World) -> None:
     add(world, "globex")
     world.provider.state.remove_webhook(world.store.all()[0].opencard_webhook_id or 0)
     result = run("rotate-secret", "--all", "--json")

@@ -203,7 +203,7 @@ def test_unknown_webhook_is_reported_in_one_line(run: Run, acme: Acme) -> None:
 
 
 @pytest.mark.parametrize("webhook_id", ["0", "acme", "99999999999999999999"])
-def test_what_cannot_be_an_id_is_wrong_usage(run: Run, acme: Acme, webhook_id: str) -> None:
+def test_invalid_webhook_id_is_wrong_usage(run: Run, acme: Acme, webhook_id: str) -> None:
     assert count(acme) == 1
     result = run("show", webhook_id, "--json")
     assert (result.exit_code, result.stdout) == (2, "")

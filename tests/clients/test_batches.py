@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_batches_are_no_larger_than_asked_for(acme: Acme, ems: URL) -> None:
     for number in range(5):
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=f"transaction-{number}"))
     acme.process()
     batches = list(follow(libpq(ems), 0, batch_size=2, wait=False))
     assert [len(batch.events) for batch in batches] == [2, 2, 1]
@@ -92,7 +92,7 @@ console.log(JSON.stringify({ batches, read, errors }));
 
 def test_typescript_has_batches_ends_and_throws(acme: Acme, ems: URL, typescript: Path, nowhere: str) -> None:
     for number in range(3):
-        acme.take("card.transaction.authorized", snapshot("authorized", transaction=f"transaction-{number}"))
+        acme.deliver_ok("card.transaction.authorized", snapshot("authorized", transaction=f"transaction-{number}"))
     acme.process()
     addresses = {"EMS_URL": libpq(ems), "NOWHERE": nowhere.replace("http", "postgresql")}
     assert node(IN_TYPESCRIPT % (typescript / "index.js"), **addresses) == {

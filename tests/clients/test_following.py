@@ -42,7 +42,7 @@ def booked(own: URL) -> list[tuple[Any, ...]]:
 
 def clear(acme: Acme, *transactions: str, **changes: object) -> None:
     for transaction in transactions:
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=transaction, **changes))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=transaction, **changes))
     acme.process()
 
 

@@ -79,10 +79,10 @@ def stocked(acme: Acme) -> Acme:
             if name == "sparse":
                 payload = {field: value if field in required(event) else None for field, value in payload.items()}
             if name != "twin" or event == "card.transaction.cleared":
-                acme.take(event, payload)
-    acme.take("card.transaction.authorized", snapshot("authorized", transaction="pending"))
-    acme.take("card.transaction.cleared", {**snapshot("cleared", transaction="no receipt"), "receiptable": True})
-    acme.take("card_holder.created", card_holder("new"))
+                acme.deliver_ok(event, payload)
+    acme.deliver_ok("card.transaction.authorized", snapshot("authorized", transaction="pending"))
+    acme.deliver_ok("card.transaction.cleared", {**snapshot("cleared", transaction="no receipt"), "receiptable": True})
+    acme.deliver_ok("card_holder.created", card_holder("new"))
     acme.process()
     acme.execute(CLOSING)
     acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="twin", accounting_amount=1))

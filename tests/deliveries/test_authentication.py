@@ -184,7 +184,7 @@ def test_a_previous_secret_without_an_expiry_is_not_good() -> None:
 
 
 @given(challenge=st.from_regex(r"\A[A-Za-z0-9]{1,64}\Z"), expected=st.sampled_from([NONE, BASIC, CUSTOM]))
-def test_what_is_signed_as_a_challenge_is_no_delivery(challenge: str, expected: Expected) -> None:
+def test_signed_challenge_is_no_delivery(challenge: str, expected: Expected) -> None:
     headers = {SIGNATURE: answer_challenge(challenge, "secret"), **RIGHT[expected.authentication_type]}
     for policy in SignaturePolicy:
         assert refusal(challenge.encode(), headers, expected, policy) == "signature-of-a-challenge"

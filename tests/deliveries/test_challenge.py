@@ -63,13 +63,13 @@ def test_a_get_without_a_challenge_is_refused(acme: Acme) -> None:
 
 
 @given(challenge=unsignable | near_misses)
-def test_what_is_not_a_challenge_is_never_signed(challenge: str) -> None:
+def test_only_challenges_are_signed(challenge: str) -> None:
     with pytest.raises(MalformedRequest):
         answer_challenge(challenge, "secret")
 
 
 @given(challenge=signable)
-def test_what_is_signed_can_never_be_a_json_object_or_list(challenge: str) -> None:
+def test_signed_challenge_cannot_be_json_object_or_list(challenge: str) -> None:
     assert answer_challenge(challenge, "secret") == token("secret", challenge)
     try:
         read = json.loads(challenge)

@@ -196,7 +196,7 @@ def connecting(settings: Settings) -> Iterator[tuple[Committer, Event]]:
     committer.close()
 
 
-def test_who_gave_up_while_it_was_connecting_is_not_stored(
+def test_request_that_gave_up_while_connecting_is_not_stored(
     acme: Acme, storing: Storing, connecting: tuple[Committer, Event]
 ) -> None:
     committer, may_connect = connecting
@@ -207,7 +207,7 @@ def test_who_gave_up_while_it_was_connecting_is_not_stored(
     assert stored(acme) == [EVENT]
 
 
-def test_what_is_stored_late_makes_no_event_of_a_retry(
+def test_delivery_that_is_stored_late_leaves_a_retry_a_retry(
     acme: Acme, storing: Storing, connecting: tuple[Committer, Event]
 ) -> None:
     """The first attempt waits in one process, while its retry and the next event are stored by another."""

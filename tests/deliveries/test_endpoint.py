@@ -161,7 +161,7 @@ def test_slow_postgresql_makes_the_answer_503(acme: Acme, settings: Settings, mo
 
 
 def test_connections_that_postgresql_ended_are_replaced(acme: Acme) -> None:
-    acme.take(EVENT, card_holder("employee-1"))
+    acme.deliver_ok(EVENT, card_holder("employee-1"))
     acme.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name = 'receiver web'"

@@ -35,7 +35,7 @@ def newest(acme: Acme) -> dict[str, Any]:
 
 def test_a_delivery_is_there_for_everyone_when_its_200_comes(acme: Acme) -> None:
     for number in range(1, 6):
-        acme.take(EVENT, card_holder(f"employee-{number}"))
+        acme.deliver_ok(EVENT, card_holder(f"employee-{number}"))
         assert acme.value("SELECT count(*) FROM receiver.deliveries") == number
 
 
@@ -68,7 +68,7 @@ def test_delivery_that_is_not_stored_wakes_no_worker(acme: Acme, app: Flask) -> 
 
 
 def test_a_stored_delivery_waits_to_be_processed(acme: Acme) -> None:
-    acme.take(EVENT, card_holder())
+    acme.deliver_ok(EVENT, card_holder())
     delivery = newest(acme)
     assert (delivery["status"], delivery["attempts"], delivery["source"]) == ("pending", 0, "push")
     assert delivery["webhook_id"] == acme.value("SELECT id FROM receiver.webhooks")
@@ -80,7 +80,7 @@ def test_a_stored_delivery_waits_to_be_processed(acme: Acme) -> None:
 
 def test_every_request_is_kept_as_a_row_of_its_own(acme: Acme) -> None:
     for _ in range(3):
-        acme.take(EVENT, card_holder())
+        acme.deliver_ok(EVENT, card_holder())
     assert acme.statuses() == ["pending"] * 3
 
 

@@ -1,4 +1,4 @@
-"""What takes the place of an erased card holder cannot be found again by trying references out."""
+"""The pseudonym of an erased card holder cannot be found by trying references."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from receiver.events.kinds import EventKind
 
 TRANSACTION, CARD_HOLDER = BY_NAME["transaction"], BY_NAME["card_holder"]
-MENTIONS = st.lists(
+DELIVERIES = st.lists(
     st.builds(
         EventDelivery,
         key=st.sampled_from(["a", "b", "c"]),
@@ -37,7 +37,7 @@ def keys(found: list[list[EventDelivery]]) -> list[list[int]]:
     return sorted([delivery.delivery_id for delivery in group] for group in found)
 
 
-@given(KINDS, MENTIONS, st.randoms())
+@given(KINDS, DELIVERIES, st.randoms())
 def test_order_in_which_deliveries_are_read_does_not_show(
     kind: EventKind, deliveries: list[EventDelivery], rng: random.Random
 ) -> None:
@@ -46,12 +46,12 @@ def test_order_in_which_deliveries_are_read_does_not_show(
     assert keys(group_by_event(kind, shuffled)) == keys(group_by_event(kind, deliveries))
 
 
-@given(KINDS, MENTIONS)
+@given(KINDS, DELIVERIES)
 def test_one_more_delivery_never_makes_fewer_events(kind: EventKind, deliveries: list[EventDelivery]) -> None:
     assert len(group_by_event(kind, deliveries)) >= len(group_by_event(kind, deliveries[:-1]))
 
 
-@given(MENTIONS)
+@given(DELIVERIES)
 def test_equal_deliveries_are_one_event_for_a_day(deliveries: list[EventDelivery]) -> None:
     found = group_by_event(TRANSACTION, deliveries)
     for group in found:
@@ -62,7 +62,7 @@ def test_equal_deliveries_are_one_event_for_a_day(deliveries: list[EventDelivery
         assert all(later - earlier > WINDOW for earlier, later in pairwise(firsts))
 
 
-@given(MENTIONS)
+@given(DELIVERIES)
 def test_equal_neighbours_of_a_card_holder_are_one_event(deliveries: list[EventDelivery]) -> None:
     found = [group[0].key for group in group_by_event(CARD_HOLDER, deliveries)]
     assert all(one != other for one, other in pairwise(found))

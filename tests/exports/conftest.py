@@ -48,12 +48,12 @@ def filled(organizations: Organizations) -> Acme:
             exchange_rate=Decimal("0.000000001"),
             purchase_time=None if number == 5 else "23:59:59",
         )
-        acme.take("card.transaction.cleared", result)
+        acme.deliver_ok("card.transaction.cleared", result)
     for event in ("transaction.true.vat", "transaction.line.items", "receipt.fetched"):
-        acme.take(event, enrichment(event))
+        acme.deliver_ok(event, enrichment(event))
     for event in ("card_holder.created", "invoice.created"):
-        acme.take(event, sample(event))
-    globex.take("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
+        acme.deliver_ok(event, sample(event))
+    globex.deliver_ok("card.transaction.authorized", snapshot("authorized", organization={"reference_id": "globex"}))
     acme.process()
     return acme
 

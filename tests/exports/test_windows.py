@@ -46,7 +46,7 @@ FEBRUARY = ("--since", "2026-02-01", "--until", "2026-03-01")
 
 def test_a_booked_month_stays_the_same_when_it_is_invoiced(acme: Acme, export: Callable[..., Result]) -> None:
     for number, day in enumerate(("2026-01-31", "2026-02-01", "2026-02-28", "2026-03-01")):
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"t{number}", purchase_date=day))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=f"t{number}", purchase_date=day))
     acme.process()
     before = exported(export, "ledger", *FEBRUARY)
     acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="t1", purchase_date="2026-02-01"))
@@ -67,12 +67,12 @@ def test_a_day_counts_as_its_midnight(acme: Acme, export: Callable[..., Result])
 
 
 @pytest.mark.parametrize(("name", "event"), [("line_items", "transaction.line.items"), ("receipts", "receipt.fetched")])
-def test_what_belongs_to_a_purchase_is_found_by_its_day(
+def test_rows_of_a_purchase_are_found_by_its_day(
     acme: Acme, export: Callable[..., Result], name: str, event: str
 ) -> None:
     for transaction, day in (("transaction-1", "2026-02-13"), ("transaction-2", "2026-03-13")):
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=transaction, purchase_date=day))
-        acme.take(event, enrichment(event, transaction=transaction))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=transaction, purchase_date=day))
+        acme.deliver_ok(event, enrichment(event, transaction=transaction))
     acme.process()
     assert set(exported(export, name, *FEBRUARY)) == {"transaction-1"}
     assert set(exported(export, name)) == {"transaction-1", "transaction-2"}
@@ -82,7 +82,7 @@ def test_what_belongs_to_a_purchase_is_found_by_its_day(
 @pytest.mark.parametrize("name", SOURCES)
 def test_each_table_is_exported_with_all_its_columns(acme: Acme, export: Callable[..., Result], name: str) -> None:
     for event in ("card.transaction.cleared", "card_holder.created", "invoice.created"):
-        acme.take(event, sample(event))
+        acme.deliver_ok(event, sample(event))
     acme.process()
     heading = export(name).stdout_bytes.decode().splitlines()[0].split(",")
     with acme.engine.connect() as connection:
@@ -90,7 +90,7 @@ def test_each_table_is_exported_with_all_its_columns(acme: Acme, export: Callabl
     assert export(name, "--until", "2020-01-01", "--by", SOURCES[name].default).exit_code == 0
 
 
-def test_what_a_table_has_no_day_for_is_refused(export: Callable[..., Result]) -> None:
+def test_date_that_a_table_lacks_is_refused(export: Callable[..., Result]) -> None:
     refused = export("card_holders", "--by", "booked")
     assert (refused.exit_code, "'updated'" in refused.stderr) == (2, True)
 

@@ -195,7 +195,7 @@ def test_a_url_on_another_host_is_refused_unasked(receipts: Receipts) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/1.pdf", "file:///etc/passwd", "//127.0.0.1/1", "nonsense", "http://["]
 )
-def test_what_is_no_address_at_opencard_is_refused(receipts: Receipts, url: str) -> None:
+def test_url_outside_opencard_is_refused(receipts: Receipts, url: str) -> None:
     receipts.apply(url=url)
     assert receipts.fetch().given_up == 1
     assert receipts.failure("refused").startswith("its url is")

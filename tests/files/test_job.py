@@ -47,7 +47,7 @@ def jobs(redis: Redis) -> int:
 
 def test_files_worker_is_woken_once_after_receipts_are_stored(here: Receipts, redis: Redis) -> None:
     for number in range(3):
-        here.acme.take("receipt.fetched", enrichment("receipt.fetched", url=f"{here.api_url}/{number}"))
+        here.acme.deliver_ok("receipt.fetched", enrichment("receipt.fetched", url=f"{here.api_url}/{number}"))
     process_deliveries()
     process_deliveries()
     assert jobs(redis) == 1
@@ -64,7 +64,7 @@ def test_job_that_runs_out_of_time_wakes_the_files_worker(
 
 
 def test_without_receipts_no_worker_is_woken(here: Receipts, redis: Redis) -> None:
-    here.acme.take("transaction.line.items", enrichment("transaction.line.items"))
+    here.acme.deliver_ok("transaction.line.items", enrichment("transaction.line.items"))
     process_deliveries()
     assert jobs(redis) == 0
 
@@ -73,7 +73,7 @@ def test_without_downloads_no_worker_is_woken(
     acme: Acme, redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environment(monkeypatch, environment)
-    acme.take("receipt.fetched", enrichment("receipt.fetched"))
+    acme.deliver_ok("receipt.fetched", enrichment("receipt.fetched"))
     process_deliveries()
     fetch_due()
     assert jobs(redis) == 0
@@ -145,10 +145,10 @@ def processes(receipts: Receipts, redis: Redis, environment: dict[str, str]) -> 
 
 @pytest.mark.long
 def test_receipt_is_downloaded_again_after_a_kill(receipts: Receipts, processes: PoolProcess) -> None:
-    receipts.acme.take("receipt.fetched", _receipt(receipts, "1.pdf"))
+    receipts.acme.deliver_ok("receipt.fetched", _receipt(receipts, "1.pdf"))
     assert eventually(lambda: len(receipts.stored()) == 1, within=SECONDS)
     receipts.provider.faults.add(ApiFault("drip", path="/files/", seconds=0.5))
-    receipts.acme.take("receipt.fetched", _receipt(receipts, "2.pdf"))
+    receipts.acme.deliver_ok("receipt.fetched", _receipt(receipts, "2.pdf"))
     assert eventually(lambda: receipts.provider.faults.waiting() == [], within=SECONDS)
     (worker,) = processes.workers(FILES_QUEUE)
     for process in (psutil.Process(worker), *psutil.Process(worker).children(recursive=True)):

@@ -54,7 +54,7 @@ def test_each_kind_of_receipt_is_known_by_its_beginning(kind: str, head: bytes) 
 
 @pytest.mark.parametrize("head", FOREIGN)
 @pytest.mark.parametrize("announced", ["application/pdf", "text/plain", None])
-def test_what_is_no_receipt_is_refused_whatever_it_calls_itself(head: bytes, announced: str | None) -> None:
+def test_other_content_is_refused_whatever_its_announced_type(head: bytes, announced: str | None) -> None:
     with pytest.raises(DownloadError, match="of a kind that is not kept"):
         accept(head, announced=(announced, announced))
 

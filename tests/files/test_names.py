@@ -35,6 +35,6 @@ def test_two_organizations_stay_two(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["..", ".", "", "con", "NUL.txt", "com1", ".hidden", "a/b"])
-def test_what_a_system_takes_amiss_is_changed(words: str) -> None:
+def test_names_that_a_file_system_refuses_are_changed(words: str) -> None:
     assert unique(words) not in {words, ""}
     assert not unique(words).startswith(".")

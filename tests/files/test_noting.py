@@ -23,9 +23,9 @@ def receipt(url: str = "https://files.opencard.invalid/1", **changes: Any) -> di
 
 
 def test_receipt_is_due_for_download_once_it_is_stored(acme: Acme) -> None:
-    acme.take("receipt.fetched", receipt())
-    acme.take("receipt.fetched", receipt())
-    acme.take("receipt.fetched", receipt("https://files.opencard.invalid/2"))
+    acme.deliver_ok("receipt.fetched", receipt())
+    acme.deliver_ok("receipt.fetched", receipt())
+    acme.deliver_ok("receipt.fetched", receipt("https://files.opencard.invalid/2"))
     acme.process()
     assert [(row["url"][-1], row["same_expiry"], row["status"], row["attempts"]) for row in acme.rows(NOTED)] == [
         ("1", True, "waiting", 0),
@@ -48,7 +48,7 @@ def test_so_does_a_replay(acme: Acme) -> None:
     assert acme.row(NOTED)["status"] == "waiting"
 
 
-def test_what_is_stored_already_is_not_downloaded_again(acme: Acme) -> None:
+def test_stored_file_is_not_downloaded_again(acme: Acme) -> None:
     acme.apply("receipt.fetched", receipt())
     acme.execute("UPDATE ems.receipts SET file_key = 'sha256/1'")
     acme.execute("DELETE FROM receiver.receipt_downloads")

@@ -46,13 +46,15 @@ def test_processes_follow_the_next_master(
         scheduling(variables, log=tmp_path / "scheduler.log") as scheduler,
     ):
         assert eventually(lambda: seen_workers(sentinels.url).by_queue == everyone, within=SECONDS)
-        acme.take("card_holder.created", card_holder("before"))
+        acme.deliver_ok("card_holder.created", card_holder("before"))
         assert processed(acme, redis)
         workers = [pool.workers(queue) for queue in QUEUES]
         before = sentinels.master
         lose(before, loss, sentinels)
         assert eventually(lambda: sentinels.master is not before, within=SECONDS)
-        acme.take("card_holder.created", card_holder("after"))  # the scheduler finds it, and a worker processes it
+        acme.deliver_ok(
+            "card_holder.created", card_holder("after")
+        )  # the scheduler finds it, and a worker processes it
         assert eventually(lambda: acme.statuses() == ["processed"] * 2, within=SECONDS)
         assert eventually(lambda: seen_workers(sentinels.url).by_queue == everyone, within=SECONDS)
         regain(before, loss)

@@ -67,7 +67,7 @@ def test_month_is_not_closed_while_something_is_missing(acme: Acme) -> None:
 
 
 def test_month_is_not_closed_while_something_waits(acme: Acme) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE receiver.stored_deliveries SET occurred_at = '2026-02-13 12:00:00Z'")
     check(acme)
     assert refusal(acme)[0].startswith("it is complete through 2026-02-13 ")
@@ -175,7 +175,7 @@ def test_each_change_of_a_closed_month_is_listed_once(
     assert verify_closing(acme.engine, read_certificate(acme.engine, "acme", MONTH)) == {}
 
 
-def test_what_does_not_change_a_line_is_no_late_change(acme: Acme) -> None:
+def test_event_that_changes_no_line_is_no_late_change(acme: Acme) -> None:
     book(acme, "one")
     closed(acme)
     book(acme, "one")

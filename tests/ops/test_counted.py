@@ -46,7 +46,7 @@ def number(shown: Shown, name: str, **labels: str) -> float:
 
 
 def test_requests_are_counted_by_what_was_answered_and_why(acme: Acme, settings: Settings) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     for _ in range(2):
         acme.deliver("card_holder.created", card_holder(), headers={"X-Data-Signature": "f" * 64})
     acme.deliver("card_holder.created", card_holder(), headers={"X-Event": None})
@@ -91,7 +91,7 @@ def test_attempts_are_counted_by_event_and_outcome(acme: Acme, settings: Setting
 
 def test_time_until_visible_counts_from_the_arrival(acme: Acme, settings: Settings) -> None:
     """Of what OpenCard sent and was applied at the first attempt: no replay, and nothing that was not applied."""
-    acme.take("card_holder.created", card_holder("employee-1"))
+    acme.deliver_ok("card_holder.created", card_holder("employee-1"))
     acme.execute("UPDATE receiver.stored_deliveries SET occurred_at = now() - interval '20 seconds'")
     acme.process()
     acme.apply("card_holder.created", card_holder("employee-2"))
@@ -115,7 +115,7 @@ def test_requests_cannot_create_labels(acme: Acme, settings: Settings) -> None:
     assert len(shown.keys() - before) <= 3, "unknown endpoint, no such page, an event of another name"
 
 
-def test_what_is_rolled_back_was_no_attempt(acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rolled_back_attempt_is_not_counted(acme: Acme, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("went wrong")
 

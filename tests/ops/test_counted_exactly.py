@@ -76,7 +76,7 @@ KNOWN = {sample.name for family in families() for sample in family.samples} | {
 
 def test_requests_and_stored_deliveries(acme: Acme, count: Count) -> None:
     for _ in range(3):
-        acme.take("card_holder.created", card_holder())
+        acme.deliver_ok("card_holder.created", card_holder())
     for _ in range(2):
         acme.deliver("card_holder.created", card_holder(), headers={"X-Data-Signature": "f" * 64})
     acme.client.get(acme.path, query_string={"challenge": "abc"})
@@ -108,7 +108,7 @@ def test_each_refused_request_is_counted_once(acme: Acme, count: Count, settings
 
 def test_attempts_and_batches(acme: Acme, count: Count) -> None:
     for payload in (card_holder(), card_holder(), b"{}"):
-        acme.take("card_holder.created", payload)
+        acme.deliver_ok("card_holder.created", payload)
     acme.process()
     assert count("receiver_processing_attempts") == {
         "card_holder.created processed": 1,
@@ -124,8 +124,8 @@ def test_attempts_and_batches(acme: Acme, count: Count) -> None:
 def test_batches_that_fail_as_a_whole(acme: Acme, count: Count) -> None:
     acme.execute("ALTER TABLE ems.card_holders ADD CONSTRAINT spoilt CHECK (reference_id <> 'emp-bad')")
     try:
-        acme.take("card_holder.created", card_holder("emp-good"))
-        acme.take("card_holder.created", card_holder("emp-bad"))
+        acme.deliver_ok("card_holder.created", card_holder("emp-good"))
+        acme.deliver_ok("card_holder.created", card_holder("emp-bad"))
         acme.process()
     finally:
         acme.execute("ALTER TABLE ems.card_holders DROP CONSTRAINT spoilt")
@@ -137,7 +137,7 @@ def test_batches_that_fail_as_a_whole(acme: Acme, count: Count) -> None:
 
 
 def test_batches_that_are_given_back_for_the_lock_of_the_feed(acme: Acme, settings: Settings, count: Count) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
     with acme.engine.begin() as holder:
         holder.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
@@ -192,7 +192,7 @@ def test_runs_of_reconcile(world: World, count: Count) -> None:
     assert count("receiver_reconcile_seconds") == {"": 2}
 
 
-def test_what_retention_removes(
+def test_retention_counts_removed_rows(
     acme: Acme, count: Count, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):

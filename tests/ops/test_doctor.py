@@ -266,7 +266,7 @@ def test_an_organization_without_a_webhook_is_named(installation: Installation) 
     assert (code, "organization gamma" in found) == (0, False)
 
 
-def test_what_the_billing_does_not_allow_is_said_and_no_fault(installation: Installation) -> None:
+def test_events_outside_the_billing_are_named_and_no_fault(installation: Installation) -> None:
     (webhook,) = [each for each in installation.provider.state.webhooks() if each.id == installation.webhooks[1]]
     why = '{"receipt_fetched": {"reason": "not in this organization\'s billing"}}'
     installation.execute(

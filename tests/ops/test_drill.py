@@ -270,7 +270,7 @@ def test_a_dump_is_restored(production: Production, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_does_not_fit_is_reported(production: Production) -> None:
+def test_differences_of_the_copy_are_reported(production: Production) -> None:
     """A wrong key, a missing file and an entry of the log without payload, at once."""
     missing = next(file for file in sorted(production.files.rglob("*.*")) if file.is_file())
     content = missing.read_bytes()

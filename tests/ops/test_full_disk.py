@@ -94,7 +94,7 @@ def test_a_full_disk_is_named_by_status_and_readyz(disk: Disk, settings: Setting
         upgrade(connection)
     with receiver_with(settings, database_url=disk.database_url) as app:
         acme = Organizations(app.test_client(), engine, settings).adopt("acme")
-        acme.take("card_holder.created", card_holder())
+        acme.deliver_ok("card_holder.created", card_holder())
         with disk.full():
             answer = acme.client.get("/readyz")
             assert (answer.status_code, answer.json["database"]) == (503, "does not store: DiskFull")  # type: ignore[index]

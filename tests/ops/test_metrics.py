@@ -39,7 +39,7 @@ def values(client: FlaskClient) -> dict[tuple[str, str], float]:
 
 def test_backlog_is_shown_by_status_with_the_oldest_age(acme: Acme) -> None:
     for number in range(3):
-        acme.take("card_holder.created", card_holder(f"employee-{number}"))
+        acme.deliver_ok("card_holder.created", card_holder(f"employee-{number}"))
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = now() - interval '1 hour'")
     shown = values(acme.client)
     assert shown["receiver_deliveries_waiting", "pending"] == 3
@@ -58,7 +58,7 @@ def test_the_last_deploy_is_shown_with_its_version(acme: Acme) -> None:
     assert shown == {("receiver_last_deploy_timestamp_seconds", "1.1.0"): 1769904000}
 
 
-def test_what_needs_attention_is_shown_too(acme: Acme) -> None:
+def test_metrics_show_findings_that_need_attention(acme: Acme) -> None:
     acme.apply("card_holder.created", card_holder(organization="globex"))
     acme.apply("card_holder.created", b"{}")
     shown = values(acme.client)
@@ -103,7 +103,7 @@ def test_organization_metrics_sum_and_use_the_oldest_check(
 
 
 def test_every_process_shows_the_same_values(acme: Acme, settings: Settings) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     with receiver_with(settings) as another:
         shown = values(another.test_client())
     assert shown.keys() == values(acme.client).keys()
@@ -187,10 +187,10 @@ def test_200_webhooks_cost_a_few_rows_each(organizations: Organizations) -> None
     assert len([key for key in values(acme.client) if key[0] == "receiver_reconcile_recovered_total"]) == 200
 
 
-def test_what_was_processed_costs_nothing(acme: Acme) -> None:
+def test_processed_deliveries_are_not_read_for_metrics(acme: Acme) -> None:
     store(acme.engine, number=20_000)
     acme.apply("card_holder.created", card_holder(organization="globex"))
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     acme.execute("ANALYZE receiver.stored_deliveries, receiver.outcomes, receiver.queue")
     acme.execute("ANALYZE receiver.processing_attempts")
     with acme.engine.connect() as connection:

@@ -47,7 +47,7 @@ def said(acme: Acme) -> list[str]:
 
 
 def test_all_refused_is_a_finding_with_what_to_do(acme: Acme, flusher: Flusher) -> None:
-    acme.take(EVENT, card_holder("before"))
+    acme.deliver_ok(EVENT, card_holder("before"))
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at - interval '1 hour'")
     refuse(acme, 3)
     flusher.flush()
@@ -135,7 +135,7 @@ def test_a_stored_delivery_after_them_ends_it(acme: Acme, flusher: Flusher) -> N
     flusher.flush()
     make_older(acme, 20)
     assert len(said(acme)) == 1, "however long it is silent"
-    acme.take(EVENT, card_holder("after"))
+    acme.deliver_ok(EVENT, card_holder("after"))
     assert said(acme) == []
 
 
@@ -143,7 +143,7 @@ def test_a_few_refused_among_stored_ones_are_no_finding(acme: Acme, flusher: Flu
     refuse(acme, MANY - 1)
     flusher.flush()
     make_older(acme, 2)
-    acme.take(EVENT, card_holder())
+    acme.deliver_ok(EVENT, card_holder())
     assert said(acme) == []
     refuse(acme, 1)
     flusher.flush()
@@ -170,7 +170,7 @@ def test_each_reason_has_its_advice(acme: Acme, flusher: Flusher, headers: dict[
 
 
 def test_a_clock_that_was_set_back_hides_and_keeps_nothing(acme: Acme, flusher: Flusher) -> None:
-    acme.take(EVENT, card_holder("before"))
+    acme.deliver_ok(EVENT, card_holder("before"))
     refuse(acme, 1)
     flusher.flush()
     acme.execute("UPDATE receiver.stored_deliveries SET received_at = received_at + interval '1 day'")
@@ -181,7 +181,7 @@ def test_a_clock_that_was_set_back_hides_and_keeps_nothing(acme: Acme, flusher: 
     (finding,) = said(acme)
     assert ": 1 delivery refused since" in finding
     make_older(acme, 1)
-    acme.take(EVENT, card_holder("after"))
+    acme.deliver_ok(EVENT, card_holder("after"))
     assert said(acme) == []
 
 
@@ -199,7 +199,7 @@ def test_each_webhook_counts_for_itself(organizations: Organizations, settings: 
     flusher.flush()
     acme.execute("TRUNCATE receiver.refused_deliveries")
     refuse(acme, 2)
-    globex.take(EVENT, card_holder(organization="globex"))
+    globex.deliver_ok(EVENT, card_holder(organization="globex"))
     flusher.flush()
     assert [each.organization_reference_id for each in read_refused(acme.rows)] == ["acme"]
     acme.execute("UPDATE receiver.webhooks SET enabled = false WHERE organization_reference_id = 'acme'")

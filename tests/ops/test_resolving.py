@@ -64,7 +64,7 @@ def test_resolved_deliveries_are_open_nowhere(held: Acme) -> None:
     assert resolve(held, tuple(ids(held)[:3])) == 0
 
 
-def test_filter_leaves_out_what_waits_for_nobody(held: Acme) -> None:
+def test_filter_leaves_out_deliveries_that_need_no_attention(held: Acme) -> None:
     wanted = Filter(organizations=("acme",))
     assert count_resolvable(held.engine, wanted) == 3
     assert resolve(held, wanted) == 3
@@ -74,7 +74,7 @@ def test_filter_leaves_out_what_waits_for_nobody(held: Acme) -> None:
 
 
 @pytest.mark.parametrize(("place", "said"), [(3, "is processed: only dead, quarantined and ignored")])
-def test_what_waits_for_nobody_is_refused_by_its_id(held: Acme, place: int, said: str) -> None:
+def test_delivery_that_needs_no_attention_is_refused_by_its_id(held: Acme, place: int, said: str) -> None:
     given = ids(held)
     with pytest.raises(OperationRefused, match=said):
         resolve(held, (given[0], given[place]))
@@ -85,7 +85,7 @@ def test_what_waits_for_nobody_is_refused_by_its_id(held: Acme, place: int, said
         resolve_deliveries(held.engine, (given[0],), by="kim@ops", reason=" ")
 
 
-def test_a_test_delivery_waits_for_nobody(acme: Acme) -> None:
+def test_a_test_delivery_needs_no_attention(acme: Acme) -> None:
     acme.execute("UPDATE receiver.webhooks SET test = true")
     acme.apply(CLEARED, snapshot("cleared"))
     assert acme.statuses() == ["ignored"]
@@ -105,7 +105,7 @@ def test_a_test_delivery_is_not_unresolved(held: Acme) -> None:
     assert len(found) == 2
 
 
-def test_list_of_what_nobody_resolved(held: Acme) -> None:
+def test_unresolved_deliveries_are_listed(held: Acme) -> None:
     resolve(held, (ids(held)[0],))
     with held.engine.connect() as connection:
         found = list_deliveries(connection, Filter(unresolved=True)).rows

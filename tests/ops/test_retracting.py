@@ -88,7 +88,7 @@ def applied(acme: Acme, *events: tuple[str, Any]) -> list[int]:
     """Apply events; return their deliveries, which OpenCard's log does not have."""
     before = ids(acme) if acme.statuses() else []
     for event, payload in events:
-        acme.take(event, payload)
+        acme.deliver_ok(event, payload)
     acme.process()
     miss_all_in_the_log(acme.engine, "acme")
     return ids(acme)[len(before) :]
@@ -173,7 +173,7 @@ def test_retracted_repeat_never_becomes_an_event(acme: Acme) -> None:
     before = contents(acme)
     retract(acme, forged)
     assert contents(acme) == before
-    acme.take(*deleted)
+    acme.deliver_ok(*deleted)
     moment = acme.value("SELECT min(received_at) FROM receiver.stored_deliveries") + timedelta(microseconds=1)
     occurred(acme, 3, moment)  # between the two
     acme.process()
@@ -189,7 +189,7 @@ def test_event_loses_the_time_of_a_retracted_repeat(acme: Acme) -> None:
     when = "SELECT occurred_at FROM ems.events WHERE type <> 'receiver.changed'"
     first = acme.value(when)
     earlier = first - timedelta(hours=1)
-    acme.take(*GENUINE[1])
+    acme.deliver_ok(*GENUINE[1])
     occurred(acme, 2, earlier)
     acme.process()
     miss_all_in_the_log(acme.engine, "acme")
@@ -243,7 +243,7 @@ def test_retracted_deliveries_are_unconfirmed_no_more(acme: Acme) -> None:
     assert (listed(acme), findings(acme), by_hour(acme)) == ([first, second, third], [3], 3)
 
 
-def test_what_was_never_applied_can_be_retracted(acme: Acme) -> None:
+def test_delivery_that_was_never_applied_can_be_retracted(acme: Acme) -> None:
     (dead,) = applied(acme, (CLEARED, b"{}"))
     retract(acme, dead)
     assert (acme.statuses(), listed(acme)) == (["dead"], [])
@@ -346,7 +346,7 @@ def test_rows_follow_from_what_is_not_retracted_in_any_story(acme: Acme, kind: s
     moments = [timedelta(hours=hour, microseconds=number) for number, hour in enumerate(hours)]
     happened = [Happened(sent, (Attempt(at, 200, arrives=True),)) for sent, at in zip(events, moments, strict=True)]
     for number, (sent, at) in enumerate(zip(events, moments, strict=True), start=1):
-        acme.take(*sent)
+        acme.deliver_ok(*sent)
         occurred(acme, number, BEGAN + at)
         acme.process()
     miss_all_in_the_log(acme.engine, "acme")

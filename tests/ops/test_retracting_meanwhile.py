@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
-def test_what_a_replay_processes_is_not_retracted(acme: Acme) -> None:
+def test_delivery_in_a_running_replay_is_not_retracted(acme: Acme) -> None:
     dead, *_ = applied(acme, (CLEARED, b"{}"))
     replay_id = start(acme, (dead,))
     with pytest.raises(OperationRefused, match="a replay that has not ended processes it"):
@@ -89,7 +89,7 @@ def test_worker_and_retraction_of_one_purchase(acme: Acme) -> None:
         acme, *((CLEARED, snapshot("cleared", accounting_amount=Decimal(number))) for number in range(1, 9))
     )
     for number in range(20, 28):
-        acme.take(CLEARED, snapshot("cleared", accounting_amount=Decimal(number)))
+        acme.deliver_ok(CLEARED, snapshot("cleared", accounting_amount=Decimal(number)))
     acme.execute("UPDATE receiver.queue SET alone = true")
     with ThreadPoolExecutor(2) as pool:
         done = [pool.submit(retract, acme, each) for each in deliveries]

@@ -28,7 +28,7 @@ def _registered(world: World) -> None:
     world.provider.requests.clear()
 
 
-def test_what_arrived_is_shown_and_never_applied(world: World) -> None:
+def test_arrived_test_delivery_is_shown_and_never_applied(world: World) -> None:
     for number, event in enumerate(EVENT_FLAGS, start=1):
         report = send(world, event)
         assert report.error is None, event

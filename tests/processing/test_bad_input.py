@@ -83,7 +83,7 @@ def test_an_absent_version_is_version_1(acme: Acme) -> None:
     assert acme.statuses() == ["processed", "duplicate"]
 
 
-def test_what_was_ignored_is_applied_by_a_later_release(acme: Acme) -> None:
+def test_ignored_event_is_applied_by_a_later_release(acme: Acme) -> None:
     acme.apply("card.transaction.settled", snapshot("cleared"))
     assert acme.statuses() == ["ignored"]
     acme.execute("UPDATE receiver.stored_deliveries SET event = :event", event=CLEARED)
@@ -115,7 +115,7 @@ def test_tenants_with_the_same_transaction_id_stay_apart(organizations: Organiza
 
 def test_one_bad_delivery_in_a_batch_stops_no_other(acme: Acme) -> None:
     for number in range(20):
-        acme.take(CLEARED, b"{nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
+        acme.deliver_ok(CLEARED, b"{nonsense" if number % 5 == 0 else snapshot("cleared", transaction=f"t{number}"))
     acme.process()
     assert acme.statuses().count("dead") == 4
     assert acme.value("SELECT count(*) FROM ems.transactions") == 16
@@ -321,7 +321,7 @@ amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18)
 def test_amounts_survive_digit_by_digit(acme: Acme, amounts: list[Decimal]) -> None:
     before = acme.value("SELECT coalesce(max(position), 0) FROM ems.events")
     for number, amount in enumerate(amounts):
-        acme.take(CLEARED, snapshot("cleared", transaction=f"{before}-{number}", accounting_amount=amount))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"{before}-{number}", accounting_amount=amount))
     acme.process()
     for number, amount in enumerate(amounts):
         stored = acme.value("SELECT accounting_amount FROM ems.transactions WHERE id = :id", id=f"{before}-{number}")
@@ -355,7 +355,7 @@ def test_no_payload_whatever_fails_in_the_database(acme: Acme, event: str, data:
     for field in data.draw(st.lists(st.sampled_from(sorted(payload)), max_size=3)):
         payload[field] = data.draw(json_values)
     payload.update(data.draw(st.dictionaries(st.text(max_size=8), json_values, max_size=2)))
-    acme.take(event, payload)
+    acme.deliver_ok(event, payload)
     acme.process()
     row = acme.row(DELIVERY)
     assert row["status"] in {"processed", "duplicate", "dead", "quarantined"}, row["error"]

@@ -42,20 +42,20 @@ def test_the_latest_card_holder_event_again_is_a_retry(acme: Acme) -> None:
 
 def test_card_holder_events_of_one_batch_apply_in_sequence(acme: Acme) -> None:
     for event in ("created", "created", "deleted", "created"):
-        acme.take(f"card_holder.{event}", card_holder())
+        acme.deliver_ok(f"card_holder.{event}", card_holder())
     acme.process()
     assert acme.statuses() == ["processed", "duplicate", "processed", "processed"]
     assert acme.value("SELECT deleted_at FROM ems.card_holders") is None
 
 
 def test_late_event_between_equal_ones_makes_the_second_count(acme: Acme) -> None:
-    acme.take("card_holder.created", card_holder())
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     occurred(acme, 1, NOON)
     occurred(acme, 2, NOON + timedelta(hours=2))
     acme.process()
     assert acme.statuses() == ["processed", "duplicate"]
-    acme.take("card_holder.deleted", card_holder())
+    acme.deliver_ok("card_holder.deleted", card_holder())
     occurred(acme, 3, NOON + timedelta(hours=1))
     acme.process()
     assert acme.statuses() == ["processed"] * 3
@@ -74,7 +74,7 @@ def test_same_reference_in_two_organizations_is_two_people(organizations: Organi
 
 def test_two_workers_with_events_of_one_card_holder_write_both(acme: Acme, engine: Engine) -> None:
     for name in ("card_holder.created", "card_holder.deleted"):
-        acme.take(name, card_holder())
+        acme.deliver_ok(name, card_holder())
     with closing(Processor(engine)) as one, closing(Processor(engine)) as other:
 
         def claim_while_the_other_commits(connection: psycopg.Connection[Any]) -> Claim | None:

@@ -95,7 +95,7 @@ def test_new_purchase_is_in_the_next_batch_though_many_wait(acme: Acme, engine: 
     with closing(Processor(engine)) as processor:
         for number in range(3):
             processor.process("one", lambda connection: backlog.claim(connection, 10))
-            acme.take(CLEARED, snapshot("cleared", transaction=f"new-{number}"))
+            acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"new-{number}"))
             processor.process("one", lambda connection: backlog.claim(connection, 10))
             assert acme.value("SELECT count(*) FROM ems.transactions WHERE id = :id", id=f"new-{number}") == 1
 
@@ -168,14 +168,14 @@ def test_consumer_ends_when_nothing_is_left(acme: Acme, engine: Engine) -> None:
 
 
 def test_delivery_before_a_backward_clock_step_is_processed(acme: Acme) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.queue SET due_at = now() + interval '1 hour'")
     acme.process()
     assert acme.statuses() == ["processed"]
 
 
 def test_lease_from_before_the_clock_was_set_back_ends(acme: Acme) -> None:
-    acme.take("card_holder.created", card_holder())
+    acme.deliver_ok("card_holder.created", card_holder())
     acme.execute("UPDATE receiver.queue SET leased_until = now() + interval '1 hour', attempts = 1")
     acme.process()
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}

@@ -132,7 +132,7 @@ def test_next_attempt_applies_it_once_the_cause_is_fixed(refusing_database: Acme
 def test_the_others_of_a_failing_batch_are_applied(refusing_database: Acme) -> None:
     acme = refusing_database
     for number in range(10):
-        acme.take("tpa.signed", sample("tpa.signed", id=str(number), name="refused" if number == 4 else "fine"))
+        acme.deliver_ok("tpa.signed", sample("tpa.signed", id=str(number), name="refused" if number == 4 else "fine"))
     acme.process()
     assert acme.statuses().count("processed") == 9
     assert acme.statuses()[4] == "failed"
@@ -143,7 +143,7 @@ def test_the_others_of_a_failing_batch_are_applied(refusing_database: Acme) -> N
 
 
 def test_lease_that_ended_is_never_committed(acme: Acme, engine: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     with closing(Processor(engine)) as slow, closing(Processor(engine)) as other:
 
         def claim_and_lose(connection: psycopg.Connection[Any]) -> Claim | None:
@@ -158,7 +158,7 @@ def test_lease_that_ended_is_never_committed(acme: Acme, engine: Engine) -> None
 
 
 def test_outcome_of_a_lost_lease_is_not_written(acme: Acme, engine: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     with closing(Processor(engine)) as slow:
 
         def claim_and_lose(connection: psycopg.Connection[Any]) -> Claim | None:
@@ -200,7 +200,7 @@ def work_in_a_process_that_poison_kills(acme: Acme) -> int:
 def test_delivery_that_kills_workers_ends_dead_alone(acme: Acme) -> None:
     for number in range(10):
         merchant = "poison" if number == 3 else "fine"
-        acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant=merchant))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant=merchant))
     deaths = runs = 0
     while "dead" not in acme.statuses():
         deaths += work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
@@ -219,9 +219,9 @@ def test_delivery_that_kills_workers_ends_dead_alone(acme: Acme) -> None:
 
 
 def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
-    acme.take(CLEARED, snapshot("cleared", transaction="killer", purchase_merchant="poison"))
+    acme.deliver_ok(CLEARED, snapshot("cleared", transaction="killer", purchase_merchant="poison"))
     assert work_in_a_process_that_poison_kills(acme) == -signal.SIGKILL
-    acme.take(CLEARED, snapshot("cleared", transaction="fresh"))
+    acme.deliver_ok(CLEARED, snapshot("cleared", transaction="fresh"))
     end_leases(acme)
     due_now(acme)
     assert work_in_a_process_that_poison_kills(acme) in {0, -signal.SIGKILL}
@@ -229,7 +229,7 @@ def test_fresh_deliveries_are_applied_while_a_killer_waits(acme: Acme) -> None:
 
 
 def test_lease_before_a_postgresql_restart_is_no_crash(acme: Acme, engine: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE receiver.queue SET leased_until = '2026-01-01', attempts = 1, alone = true")
     assert drain(engine)
     assert acme.row("SELECT status, attempts FROM receiver.deliveries") == {"status": "processed", "attempts": 1}
@@ -238,7 +238,7 @@ def test_lease_before_a_postgresql_restart_is_no_crash(acme: Acme, engine: Engin
 
 
 def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     with closing(writing_connection(engine)) as connection:
         assert Backlog().claim(connection, 10) is not None
         assert drain(engine)
@@ -254,7 +254,7 @@ def test_deliveries_that_a_living_worker_has_are_left_to_it(acme: Acme, engine: 
         ("receipt.fetched", {**enrichment("receipt.fetched", transaction="t9"), "url": None}, "dead"),
     ],
 )
-def test_what_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content: object, status: str) -> None:
+def test_delivery_that_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content: object, status: str) -> None:
     acme.apply(event, content)
     assert acme.row("SELECT status, transaction_id, card_holder_reference_id FROM receiver.deliveries") == {
         "status": status,
@@ -263,7 +263,7 @@ def test_what_is_not_applied_is_found_by_its_ids(acme: Acme, event: str, content
     }
 
 
-def test_what_postgresql_refuses_is_found_by_its_ids(acme: Acme) -> None:
+def test_delivery_that_postgresql_refuses_is_found_by_its_ids(acme: Acme) -> None:
     acme.execute("ALTER TABLE ems.transactions ADD CONSTRAINT refused CHECK (1 / (mcc_code = '1234')::integer > 0)")
     try:
         acme.apply(CLEARED, snapshot("cleared", transaction="t9", mcc_code="5812"))

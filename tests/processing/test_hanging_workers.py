@@ -108,10 +108,10 @@ def worker(settings: Settings) -> Iterator[Engine]:
 
 
 def test_worker_that_hangs_with_its_claim_blocks_no_other(acme: Acme, settings: Settings, worker: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared", transaction="held"))
+    acme.deliver_ok(CLEARED, snapshot("cleared", transaction="held"))
     with frozen_worker(settings.database_url) as frozen:
         assert feed_locks(acme, granted=True) == 0
-        acme.take(CLEARED, snapshot("cleared", transaction="other"))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction="other"))
         assert drain(worker)
         assert acme.statuses() == ["pending", "processed"]
         end_leases(acme)
@@ -130,7 +130,7 @@ def test_worker_that_goes_on_was_not_crashed_by_a_delivery(
     worker: Engine,
     cut_off: bool,  # noqa: FBT001
 ) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     for _ in range(MAX_WORKER_CRASHES):
         acme.execute("UPDATE receiver.queue SET alone = true, due_at = now()")
         with frozen_worker(settings.database_url) as frozen:
@@ -149,7 +149,7 @@ def test_worker_that_goes_on_was_not_crashed_by_a_delivery(
 
 
 def test_commit_completes_though_its_worker_hangs_at_the_lock(acme: Acme, settings: Settings) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     with waiting_worker(acme, settings.database_url) as (waiting, holder):
         os.kill(waiting.pid, signal.SIGSTOP)
         holder.rollback()
@@ -159,7 +159,7 @@ def test_commit_completes_though_its_worker_hangs_at_the_lock(acme: Acme, settin
 
 def test_commit_completes_though_its_worker_vanishes(acme: Acme, settings: Settings) -> None:
     for number in range(300):  # more than the buffers of a connection hold
-        acme.take(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant="m" * 10_000))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"t{number}", purchase_merchant="m" * 10_000))
     with way_to(settings.database_url) as way, waiting_worker(acme, way.url) as (_, holder):
         way.fall_silent()
         holder.rollback()
@@ -170,7 +170,7 @@ def test_commit_completes_though_its_worker_vanishes(acme: Acme, settings: Setti
 def test_lock_held_too_long_is_named_and_fails_no_delivery(
     acme: Acme, settings: Settings, environment: dict[str, str]
 ) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
     with acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
@@ -198,7 +198,7 @@ def test_lock_held_too_long_is_named_and_fails_no_delivery(
 
 
 def test_killed_worker_stops_waiting_for_the_lock(acme: Acme, settings: Settings) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     with acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
         with subprocess.Popen([sys.executable, "-c", DRAINER, settings.database_url]) as process:

@@ -37,7 +37,7 @@ def worker(settings: Settings) -> Iterator[Engine]:
 
 
 def test_a_lost_connection_blames_no_delivery(acme: Acme, worker: Engine) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     for _ in range(MAX_WORKER_CRASHES + 1):
         with acme.engine.begin() as locked:
             locked.execute(text("LOCK ems.transactions IN SHARE MODE"))

@@ -102,7 +102,7 @@ def test_every_value_of_a_transaction_can_be_read(acme: Acme, drawn: list[tuple[
         transaction = str(len(acme.statuses()))
         clock_of[transaction] = time.fromisoformat(clock[:15])
         fields = {"original_amount": amount, "exchange_rate": amount, "purchase_merchant": words, "invoice_date": day}
-        acme.take(
+        acme.deliver_ok(
             CLEARED,
             snapshot("cleared", transaction=transaction, purchase_date=day, purchase_time=clock, **fields),
         )
@@ -118,7 +118,7 @@ def test_every_value_of_a_receipt_can_be_read(acme: Acme, drawn: list[tuple[str,
     for expires, clock, day, amount in [*EDGES_OF_RECEIPTS, *drawn]:
         transaction = str(len(acme.statuses()))
         fields = {"expiration_time": expires, "purchase_date": day, "purchase_time": clock, "original_amount": amount}
-        acme.take("receipt.fetched", enrichment("receipt.fetched", transaction=transaction, **fields))
+        acme.deliver_ok("receipt.fetched", enrichment("receipt.fetched", transaction=transaction, **fields))
     acme.process()
     assert set(acme.statuses()) == {"processed"}
     assert len(tables(acme)["ems.receipts"]) == len(acme.statuses())

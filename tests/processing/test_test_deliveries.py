@@ -45,7 +45,7 @@ def outcomes(acme: Acme) -> list[dict[str, object]]:
     ],
     ids=["a purchase", "another organization", "a card holder", "an unknown event", "no JSON"],
 )
-def test_what_comes_to_a_test_webhook_is_ignored(tested: Acme, event: str, payload: object) -> None:
+def test_delivery_to_a_test_webhook_is_ignored(tested: Acme, event: str, payload: object) -> None:
     before = product(tested)
     tested.apply(event, payload)
     assert outcomes(tested) == [TESTED]
@@ -57,8 +57,8 @@ def test_what_comes_to_a_test_webhook_is_ignored(tested: Acme, event: str, paylo
 
 def test_a_batch_with_a_test_delivery_applies_the_others(tested: Acme, organizations: Organizations) -> None:
     own = organizations.adopt("globex")
-    tested.take(CLEARED, snapshot("cleared", transaction="t1"))
-    own.take(CLEARED, snapshot("cleared", transaction="t2", organization={"reference_id": "globex"}))
+    tested.deliver_ok(CLEARED, snapshot("cleared", transaction="t1"))
+    own.deliver_ok(CLEARED, snapshot("cleared", transaction="t2", organization={"reference_id": "globex"}))
     tested.process()
     assert tested.statuses() == ["ignored", "processed"]
     assert [row["id"] for row in tested.rows("SELECT id FROM ems.transactions")] == ["t2"]

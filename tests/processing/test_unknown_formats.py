@@ -110,7 +110,7 @@ def test_ignored_deliveries_need_attention_by_event(acme: Acme, environment: dic
 
 
 def test_a_replay_after_an_upgrade_ends_the_attention(acme: Acme, environment: dict[str, str]) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE receiver.stored_deliveries SET event = 'card.transaction.settled'")
     acme.process()
     assert status(acme, environment)[0] == 1

@@ -43,9 +43,9 @@ def store_many(acme: Acme, *, transactions: int, copies: int) -> None:
     ] * copies
     random.Random(5).shuffle(events)  # noqa: S311 - the same disorder each time
     for event, payload in events:
-        acme.take(event, payload)
+        acme.deliver_ok(event, payload)
     for event in ("created", "identified", "deleted"):
-        acme.take(f"card_holder.{event}", card_holder())
+        acme.deliver_ok(f"card_holder.{event}", card_holder())
 
 
 def test_parallel_workers_apply_each_event_once(acme: Acme, engine: Engine) -> None:
@@ -122,7 +122,7 @@ def test_job_drains_and_lets_the_next_delivery_wake_again(
     apart = f"{redis_url.rpartition('/')[0]}/7"
     for name, value in {**environment, "REDIS_URL": apart}.items():
         monkeypatch.setenv(name, value)
-    acme.take("card.transaction.cleared", snapshot("cleared"))
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared"))
     with closing(connect(apart)) as redis:
         redis.set(WAITING, 1)
         process_deliveries()
@@ -146,7 +146,7 @@ def test_a_job_that_runs_out_of_time_hands_over(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(draining, "DRAIN_SECONDS", -1.0)
     redis.flushdb()
-    acme.take("card.transaction.cleared", snapshot("cleared"))
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared"))
     process_deliveries()
     assert acme.statuses() == ["pending"]
     assert redis.get(WAITING) == b"1"

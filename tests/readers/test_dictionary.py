@@ -101,7 +101,7 @@ def test_an_example_is_a_value_the_comment_names(described: list[dict[str, Any]]
     assert named(other) == []
 
 
-def test_what_was_released_is_still_there(migrated_engine: Engine) -> None:
+def test_released_columns_still_exist(migrated_engine: Engine) -> None:
     with migrated_engine.connect() as connection:
         assert broken(PROMISES, columns(connection)) == []
 
@@ -126,7 +126,7 @@ RELEASED = {
     ],
     ids=["more columns", "stricter", "no table", "another type", "no column", "null where there was none"],
 )
-def test_what_is_taken_back_is_named(present: dict[str, dict[str, str]], found: list[str]) -> None:
+def test_removed_columns_are_named(present: dict[str, dict[str, str]], found: list[str]) -> None:
     problems_found = broken(RELEASED, present)
     assert len(problems_found) == len(found)
     assert all(words in line for words, line in zip(found, problems_found, strict=True))

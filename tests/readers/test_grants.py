@@ -14,7 +14,7 @@ from sqlalchemy import URL, make_url, text
 from receiver.db import one_connection
 from receiver.sandbox.embedded import postgres_program
 from tests.support.factories import snapshot
-from tests.support.later import upgrade_to_later
+from tests.support.later_release import upgrade_to_later
 from tests.support.program import db
 from tests.support.roles import PASSWORD, connected_as, libpq, new_role, privileges, read, relations
 
@@ -168,7 +168,7 @@ def owner(acme: Acme) -> str:
         ("IN ROLE pg_execute_server_program", "may already act as pg_execute_server_program"),
     ],
 )
-def test_who_could_do_more_than_read_is_no_reader(acme: Acme, url: URL, options: str, reason: str) -> None:
+def test_role_that_can_write_is_refused_as_a_reader(acme: Acme, url: URL, options: str, reason: str) -> None:
     with new_role(url, options=options.format(owner=owner(acme))) as role:
         refused = db(url, "grant-reader", role)
         assert (refused.exit_code, refused.stdout) == (1, "")
@@ -185,7 +185,7 @@ def test_who_could_do_more_than_read_is_no_reader(acme: Acme, url: URL, options:
         ("BYPASSRLS", "has BYPASSRLS"),
     ],
 )
-def test_who_could_see_other_tenants_is_not_restricted(acme: Acme, url: URL, options: str, reason: str) -> None:
+def test_role_that_sees_other_tenants_cannot_be_restricted(acme: Acme, url: URL, options: str, reason: str) -> None:
     with new_role(url, options=options) as role:
         refused = db(url, "grant-reader", role, "--organization", "acme")
         assert (refused.exit_code, refused.stdout) == (1, "")
@@ -238,7 +238,7 @@ def test_the_owner_and_postgresqls_own_roles_are_no_readers(acme: Acme, url: URL
         assert connection.execute(text("TABLE ems.ledger")).all() == []
 
 
-def test_who_does_not_own_the_schema_cannot_let_others_read_it(url: URL, reader: str) -> None:
+def test_only_the_schema_owner_can_grant_reading(url: URL, reader: str) -> None:
     refused = db(url.set(username=reader, password=PASSWORD), "grant-reader", reader)
     assert (refused.exit_code, "who migrates" in refused.stderr) == (1, True)
 

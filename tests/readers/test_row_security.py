@@ -12,7 +12,7 @@ from receiver.db import one_connection
 from receiver.readers.eligibility import RoleFacts, refusal
 from receiver.readers.row_security import protect
 from tests.support.factories import card_holder, enrichment, sample, snapshot
-from tests.support.later import upgrade_to_later
+from tests.support.later_release import upgrade_to_later
 from tests.support.program import db
 from tests.support.roles import connected_as, new_role, privileges, read, relations
 
@@ -44,7 +44,7 @@ def fill_every_table(organization: Acme) -> None:
     owner = {"organization": {"reference_id": reference}}
 
     def send(event: str, payload: dict[str, Any]) -> None:
-        organization.take(event, payload | (owner if "organization" in payload else {}))
+        organization.deliver_ok(event, payload | (owner if "organization" in payload else {}))
 
     send("card_holder.created", card_holder())
     send("tpa.signed", sample("tpa.signed"))
@@ -249,7 +249,7 @@ def test_postgresql_14_refuses_tenants_but_allows_full_readers() -> None:
     assert refusal("reader", FACTS, [], []) is None
 
 
-def test_who_bypasses_row_level_security_cannot_be_restricted(url: URL) -> None:
+def test_role_that_bypasses_row_security_cannot_be_restricted(url: URL) -> None:
     with new_role(url, options="BYPASSRLS") as role:
         refused = db(url, "grant-reader", role, "--organization", "acme")
         assert (refused.exit_code, "NOBYPASSRLS" in refused.stderr) == (1, True)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from receiver.queue import RECONCILE_QUEUE
 from receiver.sandbox.provider import ApiFault
-from tests.support.losing import lose
+from tests.support.lost_events import lose
 from tests.support.pools import RECEIVER, SECONDS, PoolProcess, running
 from tests.support.waiting import eventually
 

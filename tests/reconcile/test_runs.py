@@ -19,7 +19,7 @@ from receiver.reconcile.runs import INTERRUPTED
 from receiver.reconcile.session import BUSY, OPEN_PERIOD
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
-from tests.support.losing import add_managed, lose
+from tests.support.lost_events import add_managed, lose
 from tests.support.reconcile_steps import (
     DAY,
     HOUR,

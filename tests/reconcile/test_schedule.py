@@ -19,7 +19,7 @@ from receiver.reconcile.run import Reconciler
 from receiver.reconcile.schedule import BATCH_SIZE, reconcile_due, run_due
 from receiver.sandbox.provider import ApiFault
 from tests.support.applications import unreachable_database, unreachable_redis
-from tests.support.losing import add_managed, lose
+from tests.support.lost_events import add_managed, lose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from receiver.reconcile.views import DELIVERY_GAPS_BY_HOUR, RECONCILE_STATE
 from receiver.sandbox.provider import ApiFault, LogStyle
 from tests.support.factories import card_holder, snapshot
-from tests.support.losing import add_managed
+from tests.support.lost_events import add_managed
 from tests.support.reconcile_steps import (
     DAY,
     HOUR,

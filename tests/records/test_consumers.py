@@ -48,7 +48,7 @@ def reader(url: URL) -> Iterator[str]:
 def clear(acme: Acme, number: int) -> list[int]:
     """Bring so many events, and return all positions of the feed."""
     for each in range(number):
-        acme.take(CLEARED, snapshot("cleared", transaction=f"t{each}"))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"t{each}"))
     acme.process()
     return [row["position"] for row in acme.rows("SELECT position FROM ems.events ORDER BY position")]
 
@@ -139,7 +139,7 @@ def test_a_restricted_reader_commits_and_sees_no_consumers(acme: Acme, url: URL)
             connection.execute("TABLE ems.consumers")
 
 
-def test_what_a_consumer_has_not_read_cannot_be_deleted(acme: Acme, url: URL, reader: str) -> None:
+def test_events_that_a_consumer_has_not_read_cannot_be_deleted(acme: Acme, url: URL, reader: str) -> None:
     positions = clear(acme, 3)
     commit(url, reader, reader, positions[0])
     with pytest.raises(DBAPIError, match="needed by consumers"):

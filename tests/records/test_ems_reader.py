@@ -49,7 +49,7 @@ def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
 
 def clear(acme: Acme, *transactions: str) -> None:
     for transaction in transactions:
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=transaction))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=transaction))
     acme.process()
 
 
@@ -137,7 +137,7 @@ def test_reader_behind_deleted_events_reloads_the_ledger(acme: Acme, ems: URL, o
     assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("three",), ("two",)]
 
 
-def test_who_needs_each_event_stops_when_some_were_deleted(acme: Acme, ems: URL, own: URL) -> None:
+def test_reader_of_every_event_stops_when_some_were_deleted(acme: Acme, ems: URL, own: URL) -> None:
     clear(acme, "one")
     acme.execute("DELETE FROM ems.events")
     with following(ems, own, "events") as follower:
@@ -185,7 +185,7 @@ def test_reader_reloads_the_ledger_in_a_new_epoch(acme: Acme, ems: URL, own: URL
     assert rows(own, "SELECT transaction_id FROM bookings ORDER BY 1") == [("one",), ("two",)]
 
 
-def test_who_needs_each_event_goes_on_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
+def test_reader_of_every_event_continues_in_a_new_epoch(acme: Acme, ems: URL, own: URL) -> None:
     with following(ems, own, "events") as follower:
         clear(acme, "one")
         assert "one" in follower.line()

@@ -260,7 +260,7 @@ def test_epochs_grow_with_each_restore(restored: Place, copy: Callable[[Place], 
     assert (again.epochs(), again.epoch_of("employee-6")) == ([1, 2], 2)
 
 
-def test_what_postgres_does_not_say_differs_from_nothing(original: Place) -> None:
+def test_unknown_history_begins_no_epoch(original: Place) -> None:
     original.execute("UPDATE receiver.feed_epochs SET timeline = NULL, system_identifier = NULL")
     original.apply("employee-3")
     assert original.epochs() == []

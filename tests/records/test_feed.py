@@ -100,8 +100,8 @@ def listener(acme: Acme) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_readers_are_notified_with_the_newest_position(acme: Acme, listener: psycopg.Connection[Any]) -> None:
-    acme.take("card_holder.created", card_holder())
-    acme.take("card.transaction.cleared", snapshot("cleared"))
+    acme.deliver_ok("card_holder.created", card_holder())
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared"))
     acme.process()
     (notice,) = listener.notifies(timeout=10, stop_after=1)
     assert int(notice.payload) == acme.value("SELECT max(position) FROM ems.events")

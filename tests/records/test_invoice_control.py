@@ -21,8 +21,8 @@ def invoiced(acme: Acme) -> Acme:
     """Two invoiced transactions of the invoice F-1, one of another, and one that is only cleared."""
     for transaction, number, amount in (("one", "F-1", "10.00"), ("two", "F-1", "-2.50"), ("three", "F-2", "7.00")):
         changes: dict[str, Any] = {"invoice_number": number, "accounting_amount": Decimal(amount)}
-        acme.take("card.transaction.invoiced", snapshot("invoiced", transaction=transaction, **changes))
-    acme.take("card.transaction.cleared", snapshot("cleared", transaction="four"))
+        acme.deliver_ok("card.transaction.invoiced", snapshot("invoiced", transaction=transaction, **changes))
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction="four"))
     acme.process()
     return acme
 

@@ -18,7 +18,7 @@ LEDGER = "SELECT * FROM ems.ledger"
 
 
 @pytest.mark.parametrize("states", [["authorized"], ["authorized", "deleted"], ["deleted"]], ids="-".join)
-def test_what_is_not_final_is_not_in_the_ledger(acme: Acme, states: list[str]) -> None:
+def test_purchase_that_is_not_final_is_not_in_the_ledger(acme: Acme, states: list[str]) -> None:
     for state in states:
         acme.apply(f"card.transaction.{state}", snapshot(state))
     assert acme.rows(LEDGER) == []
@@ -123,8 +123,8 @@ def test_newer_set_of_lines_replaces_the_older_even_if_empty(acme: Acme) -> None
 
 
 def test_older_set_of_lines_does_not_return_after_an_empty_one(acme: Acme) -> None:
-    acme.take("transaction.line.items", enrichment("transaction.line.items"))
-    acme.take("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
+    acme.deliver_ok("transaction.line.items", enrichment("transaction.line.items"))
+    acme.deliver_ok("transaction.line.items", enrichment("transaction.line.items", line_items=[]))
     process_in_order(acme, [2, 1])
     assert acme.statuses() == ["processed", "processed"]
     assert acme.rows("SELECT * FROM ems.line_items") == []
@@ -197,8 +197,8 @@ def test_line_has_the_receipt_with_a_file_or_the_newest(acme: Acme) -> None:
 def test_snapshot_leaves_the_lines_of_its_purchase_alone(acme: Acme) -> None:
     acme.apply("transaction.line.items", enrichment("transaction.line.items"))
     before = acme.rows("SELECT * FROM ems.line_items")
-    acme.take("card.transaction.cleared", snapshot("cleared"))
-    acme.take("transaction.line.items", enrichment("transaction.line.items", transaction="transaction-2"))
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared"))
+    acme.deliver_ok("transaction.line.items", enrichment("transaction.line.items", transaction="transaction-2"))
     acme.process()
     assert acme.rows("SELECT * FROM ems.line_items WHERE transaction_id = 'transaction-1'") == before != []
 
@@ -233,7 +233,7 @@ def test_invoice_without_a_day_leaves_the_day_of_the_clearing(acme: Acme) -> Non
 
 
 @pytest.mark.parametrize("state", ["authorized", "deleted"])
-def test_what_is_not_final_is_not_booked_on_any_day(acme: Acme, state: str) -> None:
+def test_purchase_that_is_not_final_has_no_booking_day(acme: Acme, state: str) -> None:
     acme.apply(f"card.transaction.{state}", snapshot(state))
     assert acme.value("SELECT booked_on FROM ems.transactions") is None
 

@@ -121,13 +121,13 @@ STORY = st.lists(
 def send(acme: Acme, transaction: str, what: str, amount: str | None) -> None:
     number = None if amount is None else Decimal(amount)
     if what == RECEIPT:
-        acme.take(what, enrichment(what, transaction=transaction, url=f"https://files.invalid/{amount}"))
+        acme.deliver_ok(what, enrichment(what, transaction=transaction, url=f"https://files.invalid/{amount}"))
     elif what == VAT:
         totals = [{"vat_amount": number, "currency": "EUR"}]
-        acme.take(what, enrichment(what, transaction=transaction, totals=totals))
+        acme.deliver_ok(what, enrichment(what, transaction=transaction, totals=totals))
     else:
         changes = {"original_amount": number, "card_holder": {"reference_id": f"employee-{amount}"}}
-        acme.take(f"card.transaction.{what}", snapshot(what, transaction=transaction, **changes))
+        acme.deliver_ok(f"card.transaction.{what}", snapshot(what, transaction=transaction, **changes))
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -251,12 +251,12 @@ def test_booking_reads_no_other_purchases_as_the_ledger_grows(acme: Acme) -> Non
     """Also where PostgreSQL has no statistics of the tables yet, as after an installation."""
     with closing(Processor(acme.engine)) as processor:
         for number in range(3):
-            acme.take(CLEARED, snapshot("cleared", transaction=f"early-{number}"))
+            acme.deliver_ok(CLEARED, snapshot("cleared", transaction=f"early-{number}"))
             assert processor.drain()
         for statement in BOOK_OTHERS:
             acme.execute(statement, number=OTHERS)
         before = tuples_read(acme, processor)
-        acme.take(CLEARED, snapshot("cleared", transaction="late"))
+        acme.deliver_ok(CLEARED, snapshot("cleared", transaction="late"))
         assert processor.drain()
         assert tuples_read(acme, processor) - before < OTHERS / 2
     assert acme.value("SELECT count(*) FROM ems.ledger_journal WHERE transaction_id = 'late'") == 1

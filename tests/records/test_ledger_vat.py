@@ -49,7 +49,7 @@ def test_a_purchase_without_vat_has_no_row(acme: Acme) -> None:
     assert rates(acme) == []
 
 
-def test_what_is_not_final_has_no_row(acme: Acme) -> None:
+def test_purchase_that_is_not_final_has_no_vat_row(acme: Acme) -> None:
     acme.apply("card.transaction.authorized", snapshot("authorized"))
     acme.apply("transaction.true.vat", enrichment("transaction.true.vat"))
     assert rates(acme) == []
@@ -179,6 +179,6 @@ def test_rows_add_up_to_the_ledger_whatever_a_receipt_says(
 
 
 def apply_vat(acme: Acme, lines: list[dict[str, Any]], totals: list[dict[str, Any]], **purchase: Any) -> None:
-    acme.take("card.transaction.cleared", snapshot("cleared", **purchase))
-    acme.take("transaction.true.vat", enrichment("transaction.true.vat", vat_rates=lines, totals=totals))
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared", **purchase))
+    acme.deliver_ok("transaction.true.vat", enrichment("transaction.true.vat", vat_rates=lines, totals=totals))
     acme.process()

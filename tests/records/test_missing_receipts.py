@@ -64,7 +64,7 @@ def test_its_age_counts_from_the_clearing(acme: Acme) -> None:
     assert row["days_missing"] == 2
 
 
-def test_one_that_was_only_invoiced_has_an_age_too(acme: Acme) -> None:
+def test_purchase_that_was_only_invoiced_has_an_age(acme: Acme) -> None:
     acme.apply("card.transaction.invoiced", snapshot("invoiced", transaction="t-1", receiptable=True))
     row = acme.row("SELECT cleared_at, age, days_missing FROM ems.missing_receipts")
     assert (row["cleared_at"], row["days_missing"]) == (None, 0)

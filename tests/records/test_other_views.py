@@ -32,7 +32,7 @@ def test_a_receipt_that_came_early_is_there_for_the_preview(acme: Acme) -> None:
 
 
 @pytest.mark.parametrize("end", ["deleted", "cleared", "invoiced"])
-def test_what_was_deleted_or_is_final_is_not_pending(acme: Acme, end: str) -> None:
+def test_deleted_or_final_purchase_is_not_pending(acme: Acme, end: str) -> None:
     acme.apply("card.transaction.authorized", snapshot("authorized"))
     acme.apply(f"card.transaction.{end}", snapshot(end))
     acme.apply("card.transaction.authorized", snapshot("authorized", purchase_city="Potsdam"))
@@ -67,7 +67,7 @@ def test_same_reference_amount_and_day_may_be_one_purchase(acme: Acme) -> None:
     ],
     ids=lambda difference: next(iter(difference)),
 )
-def test_what_differs_in_any_of_these_is_another_purchase(acme: Acme, difference: dict[str, Any]) -> None:
+def test_purchase_that_differs_in_one_field_is_no_duplicate(acme: Acme, difference: dict[str, Any]) -> None:
     clear(acme, "one")
     clear(acme, "other", **difference)
     assert pairs(acme) == []

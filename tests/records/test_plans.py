@@ -46,7 +46,7 @@ def plan_of(connection: Connection, question: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_what_is_asked_all_the_time_reads_no_table_whole(filled: Engine, question: str) -> None:
+def test_frequent_queries_scan_no_whole_table(filled: Engine, question: str) -> None:
     with filled.connect() as connection:
         assert read_whole(plan_of(connection, QUESTIONS[question])) == set()
 

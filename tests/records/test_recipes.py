@@ -57,17 +57,19 @@ def nordlys(organizations: Organizations) -> Acme:
     owner = {"organization": {"reference_id": "nordlys-as"}}
     for transaction in ("transaction-1", "transaction-2"):
         cleared = snapshot("cleared", transaction=transaction, receiptable=True, purchase_date="2026-01-13")
-        nordlys.take("card.transaction.cleared", cleared | owner)
-    nordlys.take("card.transaction.authorized", snapshot("authorized", transaction="open") | owner)
+        nordlys.deliver_ok("card.transaction.cleared", cleared | owner)
+    nordlys.deliver_ok("card.transaction.authorized", snapshot("authorized", transaction="open") | owner)
     for event in ("receipt.fetched", "transaction.true.vat"):
-        nordlys.take(event, enrichment(event) | owner)
-    nordlys.take("tpa.signed", sample("tpa.signed") | owner)
-    nordlys.take("invoice.created", sample("invoice.created"))
-    nordlys.take("card.transaction.invoiced", snapshot("invoiced", transaction="billed") | owner)
-    nordlys.take("card.transaction.cleared", snapshot("cleared", transaction="billed", accounting_amount=99) | owner)
+        nordlys.deliver_ok(event, enrichment(event) | owner)
+    nordlys.deliver_ok("tpa.signed", sample("tpa.signed") | owner)
+    nordlys.deliver_ok("invoice.created", sample("invoice.created"))
+    nordlys.deliver_ok("card.transaction.invoiced", snapshot("invoiced", transaction="billed") | owner)
+    nordlys.deliver_ok(
+        "card.transaction.cleared", snapshot("cleared", transaction="billed", accounting_amount=99) | owner
+    )
     refund = snapshot("cleared", transaction="refund", original_amount=-109.38, accounting_amount=-1249.06)
-    nordlys.take("card.transaction.cleared", refund | owner)
-    nordlys.take(
+    nordlys.deliver_ok("card.transaction.cleared", refund | owner)
+    nordlys.deliver_ok(
         "card.transaction.cleared", snapshot("cleared", transaction="late", purchase_date="2026-01-13") | owner
     )
     nordlys.process()

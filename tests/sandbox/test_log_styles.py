@@ -22,7 +22,7 @@ from receiver.sandbox.story import make_story
 from receiver.sandbox.story_events import read
 from receiver.sandbox.tally import DeliveryAttempt
 from tests.support.log_styles import log_styles
-from tests.support.parties import ServedProvider, opencard, webhooks_of
+from tests.support.provider_ends import ServedProvider, opencard, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.story_events import read
 from receiver.sandbox.tally import MonotonicClock
-from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.provider_ends import Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from receiver.sandbox.provider.billing import ORDINARY, PRODUCTS, Rejection
-from tests.support.parties import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.provider_ends import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

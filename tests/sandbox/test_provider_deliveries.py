@@ -20,7 +20,7 @@ from receiver.sandbox.provider.run import Stream, send_stream
 from receiver.sandbox.sender import RetryLimits
 from receiver.sandbox.story import Story, make_story
 from receiver.sandbox.tally import DeliveryTally
-from tests.support.parties import SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.provider_ends import SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.errors import OperationRefused
 from receiver.sandbox.provider import ApiFault, Provider, SeenRequest, serving
-from tests.support.parties import ServedProvider, opencard, webhooks_of
+from tests.support.provider_ends import ServedProvider, opencard, webhooks_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.provider import ApiFault
-from tests.support.parties import ServedProvider, opencard
+from tests.support.provider_ends import ServedProvider, opencard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

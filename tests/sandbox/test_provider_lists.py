@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.parties import opencard, webhooks_of
+from tests.support.provider_ends import opencard, webhooks_of
 
 ORGANIZATIONS = "/accounts/1/organizations"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from receiver.sandbox.provider import SCOPES
-from tests.support.parties import ServedProvider, opencard, webhooks_of
+from tests.support.provider_ends import ServedProvider, opencard, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 from receiver.sandbox.provider import RECOMMENDED, SCOPES
 from receiver.sandbox.provider.routes import ROUTES
 from receiver.sandbox.provider.scopes import SCOPE_OF
-from tests.support.parties import opencard
+from tests.support.provider_ends import opencard
 
 ORGANIZATIONS = "/accounts/1/organizations"
 
@@ -112,7 +112,7 @@ def test_a_client_reaches_its_own_account_only() -> None:
         assert party.get(ORGANIZATIONS)["total"] == 0
 
 
-def test_what_is_not_there_is_answered_404() -> None:
+def test_unknown_path_is_answered_404() -> None:
     with opencard() as party:
         acme, globex = (party.provider.state.add_organization(name) for name in ("acme", "globex"))
         webhook = party.provider.state.add_webhook(acme.id, "http://127.0.0.1:1/hook")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.parties import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.provider_ends import ALL_FLAGS, SECRET, Receiver, ServedProvider, opencard, receiver, webhooks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

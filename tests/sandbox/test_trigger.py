@@ -22,7 +22,7 @@ from receiver.sandbox.send_again import trigger_again
 from receiver.settings import load_settings
 from tests.support.factories import body, snapshot
 from tests.support.log_lines import logging_as_it_was
-from tests.support.parties import Receiver, ServedProvider, opencard, receiver, webhooks_of
+from tests.support.provider_ends import Receiver, ServedProvider, opencard, receiver, webhooks_of
 from tests.support.reconcile_steps import process, reconcile, rows
 from tests.support.waiting import eventually
 
@@ -117,7 +117,7 @@ def test_count_makes_new_ids_and_duplicate_repeats(ems: Receiver, trigger: Calla
     assert len(set(ids)) == 3
 
 
-def test_what_is_lost_is_in_the_log_alone(
+def test_lost_event_is_only_in_the_log(
     party: ServedProvider, acme: ProviderOrganization, ems: Receiver, trigger: Callable[..., Result]
 ) -> None:
     ran = trigger(CLEARED, "--lose")
@@ -127,7 +127,7 @@ def test_what_is_lost_is_in_the_log_alone(
     assert len(party.all_pages(f"{webhooks_of(acme)}/{webhook['id']}/events")) == 1
 
 
-def test_what_is_late_has_an_earlier_attempt_in_the_log(
+def test_late_event_has_an_earlier_attempt_in_the_log(
     party: ServedProvider, ems: Receiver, trigger: Callable[..., Result]
 ) -> None:
     assert trigger(CLEARED, "--late", "2d").exit_code == 0
@@ -199,7 +199,7 @@ def test_an_answer_that_is_not_200_ends_with_1(
     assert (ran.exit_code, json.loads(ran.stdout)[0]["status"]) == (1, 503)
 
 
-def test_deleted_after_authorized_is_the_transactions(ems: Receiver, trigger: Callable[..., Result]) -> None:
+def test_deleted_is_sent_after_authorized(ems: Receiver, trigger: Callable[..., Result]) -> None:
     assert trigger("authorized", "--then", "deleted").exit_code == 0
     assert [event for event, _ in arrived(ems)] == ["card.transaction.authorized", "card.transaction.deleted"]
 
@@ -212,7 +212,7 @@ def test_refund_is_sent_only_when_asked_for(ems: Receiver, trigger: Callable[...
     assert refund == -12.3
 
 
-def test_what_was_set_is_kept_by_what_follows(ems: Receiver, trigger: Callable[..., Result]) -> None:
+def test_set_fields_are_kept_by_later_events(ems: Receiver, trigger: Callable[..., Result]) -> None:
     ran = trigger(
         "authorized", "--then", "receipt.fetched", "--then", "invoiced", "--set", "original_amount=12.30",
         "--set", "id=my-own", "--set", "state=authorized", "--set", "invoice_number=F-7",
@@ -252,7 +252,7 @@ def test_fixture_is_sent_as_the_organizations_own(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"event": "card.frozen", "body": {}}'])
-def test_what_is_no_fixture_is_wrong_usage(trigger: Callable[..., Result], tmp_path: Path, content: str) -> None:
+def test_invalid_fixture_is_wrong_usage(trigger: Callable[..., Result], tmp_path: Path, content: str) -> None:
     file = tmp_path / "fixture.json"
     file.write_text(content)
     assert trigger("--fixture", file).exit_code == 2

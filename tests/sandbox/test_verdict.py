@@ -28,7 +28,7 @@ STORY = make_story(seed=4, organizations=["acme"], purchases=12)
 
 def take_in(acme: Acme, sent: Sequence[StoryEvent]) -> None:
     for one in sent:
-        acme.take(one.event, one.payload)
+        acme.deliver_ok(one.event, one.payload)
     acme.process()
 
 

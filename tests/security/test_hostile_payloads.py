@@ -55,8 +55,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED.keys())
 def test_unparsable_payload_is_dead_and_the_others_applied(acme: Acme, content: bytes) -> None:
-    acme.take(EVENT, content)
-    acme.take(EVENT, GOOD)
+    acme.deliver_ok(EVENT, content)
+    acme.deliver_ok(EVENT, GOOD)
     acme.process()
     assert acme.statuses() == ["dead", "processed"]
     assert acme.value("SELECT id FROM ems.transactions") == "a-good-one"
@@ -76,8 +76,8 @@ TAKEN = {
 
 @pytest.mark.parametrize("content", TAKEN.values(), ids=TAKEN.keys())
 def test_odd_payload_is_applied_or_dead_alone(acme: Acme, content: bytes) -> None:
-    acme.take(EVENT, content)
-    acme.take(EVENT, GOOD)
+    acme.deliver_ok(EVENT, content)
+    acme.deliver_ok(EVENT, GOOD)
     acme.process()
     assert acme.statuses()[0] in {"processed", "dead"}
     assert acme.statuses()[1] == "processed"
@@ -98,8 +98,8 @@ def test_of_a_key_that_comes_twice_one_value_holds_everywhere(acme: Acme) -> Non
 
 def test_repeated_organization_field_is_one_organization(acme: Acme) -> None:
     other = b'{"organization":{"reference_id":"globex"},'
-    acme.take(EVENT, body(snapshot("cleared")).replace(b"{", other, 1))
-    acme.take(EVENT, body(snapshot("cleared"))[:-1] + b"," + other[1:-1] + b"}")
+    acme.deliver_ok(EVENT, body(snapshot("cleared")).replace(b"{", other, 1))
+    acme.deliver_ok(EVENT, body(snapshot("cleared"))[:-1] + b"," + other[1:-1] + b"}")
     acme.process()
     assert set(acme.rows("SELECT organization_reference_id FROM ems.transactions")[0].values()) == {"acme"}
     found = acme.rows("SELECT payload #>> '{organization,reference_id}' AS organization FROM ems.events")
@@ -113,7 +113,7 @@ def test_processing_a_thousand_of_them_keeps_its_memory(acme: Acme) -> None:
 
     def round_of_them() -> int:
         for content in worst * 3:
-            acme.take(EVENT, content)
+            acme.deliver_ok(EVENT, content)
         acme.process()
         return int(process.memory_info().rss)
 

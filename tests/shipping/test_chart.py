@@ -77,7 +77,7 @@ def test_helm_finds_nothing_wrong_with_the_chart() -> None:
 @needs("kubernetes")
 @pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_rendered_is_what_kubernetes_knows(version: str, tmp_path: Path) -> None:
+def test_rendered_resources_are_valid_for_kubernetes(version: str, tmp_path: Path) -> None:
     resources = [each for values in VARIANTS.values() for each in rendered(*values) if each["kind"] != "ScaledObject"]
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(yaml.safe_dump_all(resources))

@@ -189,7 +189,7 @@ def test_deliveries_arrive_as_they_were_sent(proxy: Proxy) -> None:
     assert (status, seen["body"] == sent, seen["headers"]["X-Data-Signature"]) == (200, True, "abc=")
 
 
-def test_what_a_client_says_of_itself_is_replaced(proxy: Proxy) -> None:
+def test_forwarded_headers_of_a_client_are_replaced(proxy: Proxy) -> None:
     _, seen, _ = proxy.ask("/hooks/opencard/key", headers=FORGED)
     headers = seen["headers"]
     assert headers["X-Forwarded-For"] in {"127.0.0.1", "::1"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def send_again_after_a_day(acme: Acme) -> None:
     """Let OpenCard send the clearing of the purchase ``again`` twice, more than a day apart: two events."""
     cleared = snapshot("cleared", transaction="again")
-    acme.take("card.transaction.cleared", cleared)
+    acme.deliver_ok("card.transaction.cleared", cleared)
     acme.execute("UPDATE receiver.stored_deliveries SET occurred_at = occurred_at - interval '25 hours'")
     acme.process()
     acme.apply("card.transaction.cleared", cleared)

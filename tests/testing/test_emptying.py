@@ -23,7 +23,7 @@ COUNTERS = {"receiver.counters", "receiver.counter_flushes"}
 """What processes that go on running may fill at any moment."""
 
 
-def test_what_is_kept_are_tables() -> None:
+def test_tables_that_are_kept_exist() -> None:
     assert {table.fullname for table in target_metadata().sorted_tables} >= KEPT
 
 

@@ -58,7 +58,7 @@ def stock(acme: Acme, subjects: int) -> None:
     """Have every event of so many subjects processed."""
     for number in range(subjects):
         for event in KIND_OF:
-            acme.take(*sent(event, 1, f"subject-{number:03}"))
+            acme.deliver_ok(*sent(event, 1, f"subject-{number:03}"))
     acme.process()
 
 

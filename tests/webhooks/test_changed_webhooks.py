@@ -67,7 +67,7 @@ def test_replaced_secret_is_refused_at_once_despite_cache(acme: Acme, new: Acme,
 
 
 @pytest.mark.parametrize("replaced", ["secret", "credentials"])
-def test_what_replaces_a_secret_is_accepted_at_once(acme: Acme, replaced: str) -> None:
+def test_new_secret_is_accepted_at_once(acme: Acme, replaced: str) -> None:
     store = WebhookStore(acme.engine, acme.encryption)
     (webhook,) = store.all()
     assert answer(acme) == 200, "from now on the web process remembers the webhook"
@@ -100,7 +100,7 @@ class SlowDirectory(WebhookDirectory):
         return row
 
 
-def test_what_a_late_answer_shows_is_read_again(acme: Acme, settings: Settings) -> None:
+def test_webhook_is_read_again_after_a_late_answer(acme: Acme, settings: Settings) -> None:
     store = WebhookStore(acme.engine, acme.encryption)
     (webhook,) = store.all()
     with connection_pool(settings.database_url, size=1) as pool:

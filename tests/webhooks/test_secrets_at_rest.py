@@ -48,7 +48,7 @@ def test_two_webhooks_with_the_same_password_do_not_look_alike(organizations: Or
     assert acme.value("SELECT count(DISTINCT credentials) FROM receiver.webhooks") == 2
 
 
-def test_what_describes_a_webhook_shows_no_secret(acme: Acme, app: Flask, settings: Settings) -> None:
+def test_descriptions_of_a_webhook_show_no_secret(acme: Acme, app: Flask, settings: Settings) -> None:
     intake: Intake = app.extensions["receiver"]
     registered = intake.webhooks.read(acme.path.removeprefix(ENDPOINT_PATH))
     adoption = Adoption(

@@ -185,7 +185,7 @@ def test_garbage_after_the_right_header_never_crashes(claims: bytes, signature: 
 @pytest.mark.parametrize(
     "token", ["", "a", "a.b", "a.b.c.d", ".b.c", "a..c", "a.b.c=", "a.b.c\n", "a b.c.d", "\u00e9.b.c"]
 )
-def test_what_has_not_the_form_of_a_token_is_malformed(token: str) -> None:
+def test_malformed_token_is_refused(token: str) -> None:
     assert refusal(token) == "oauth-malformed"
 
 
@@ -236,7 +236,7 @@ def test_anything_but_a_bearer_token_is_refused(headers: dict[str, str], reason:
         assert refused.value.reason == reason
 
 
-def test_what_expects_no_moment_takes_no_token() -> None:
+def test_token_without_an_expected_time_is_refused() -> None:
     timeless = Expected(("secret",), EXPECTED.authentication_type, EXPECTED.credentials, webhook_id=7)
     with pytest.raises(NotAuthentic) as refused:
         authenticate(b"{}", {"Authorization": f"Bearer {forged()}"}, timeless, SignaturePolicy.WHEN_PRESENT)

@@ -69,7 +69,7 @@ def test_a_viewer_may_send_no_form_but_signing_in_and_out(console: Flask, viewer
         assert (answer.status_code, "role operator" in answer.text) == (403, True), rule
 
 
-def test_what_everybody_may_do_is_signing_in_and_out() -> None:
+def test_only_signing_in_and_out_needs_no_role() -> None:
     assert {"sign_in.sign_in", "sign_in.sign_out"} == FOR_EVERYBODY
     assert {"static", "bootstrap.static", "sign_in.sign_in", "oidc.start", "oidc.finish"} == OPEN
 
@@ -103,7 +103,7 @@ def test_no_page_has_a_script_or_a_style_of_its_own(console: Flask, operator: Vi
         assert '<html lang="en">' in shown
 
 
-def test_what_goes_wrong_is_a_page_here_and_json_elsewhere(operator: Visitor) -> None:
+def test_errors_are_pages_here_and_json_elsewhere(operator: Visitor) -> None:
     missing = operator.get("/ops/nowhere")
     assert (missing.status_code, missing.mimetype) == (404, "text/html")
     assert "Page not found" in missing.text

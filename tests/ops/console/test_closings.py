@@ -74,7 +74,7 @@ def test_month_is_closed_after_a_confirmation(acme: Acme, operator: Visitor, vie
 
 
 @pytest.mark.parametrize("month", ["", "2026-13", "0000-01", "2026-02x", "february"])
-def test_what_is_no_month_is_named(acme: Acme, operator: Visitor, month: str) -> None:
+def test_invalid_month_is_named(acme: Acme, operator: Visitor, month: str) -> None:
     del acme  # asked for so that there is an organization
     answer = close(operator, month)
     assert (answer.status_code, "Enter a month such as 2026-10." in answer.text) == (400, True)

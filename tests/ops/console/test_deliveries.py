@@ -104,7 +104,7 @@ def test_whatever_is_searched_for_a_page_comes(viewer: Visitor, field: str, valu
 @pytest.mark.usefixtures("short_pages")
 def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor) -> None:
     for number in range(7):
-        acme.take(EVENT, snapshot("cleared", transaction=f"t-{number}"))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction=f"t-{number}"))
     path, seen, trail = "/ops/deliveries/?organization=acme", [], []
     while path:
         page = viewer.get(path).text
@@ -123,7 +123,7 @@ def test_pages_lead_to_older_ones_and_back(acme: Acme, viewer: Visitor) -> None:
 
 def test_a_delivery_shows_everything_that_is_known_of_it(acme: Acme, operator: Visitor) -> None:
     acme.apply(EVENT, snapshot("cleared", transaction="t-1"))
-    acme.take(EVENT, snapshot("cleared", transaction="t-1"))
+    acme.deliver_ok(EVENT, snapshot("cleared", transaction="t-1"))
     acme.apply(EVENT, WRONG)
     wrong, again, first = stored(acme)
     page = operator.get(f"/ops/deliveries/{first}").text
@@ -204,7 +204,7 @@ def test_others_with_the_same_error_are_one_link_away(acme: Acme, operator: Visi
 
 
 def test_a_test_delivery_is_named_and_offers_no_replay(acme: Acme, operator: Visitor) -> None:
-    acme.take(EVENT, snapshot("cleared"))
+    acme.deliver_ok(EVENT, snapshot("cleared"))
     acme.execute("UPDATE receiver.webhooks SET test = true")
     acme.process()
     page = operator.get(f"/ops/deliveries/{stored(acme)[0]}").text

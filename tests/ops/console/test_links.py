@@ -91,13 +91,13 @@ def full(organizations: Organizations, settings: Settings, short_pages: None, mo
     monkeypatch.setattr("receiver.ops.console.overview.MAX_ORGANIZATIONS", 1)
     acme, other = organizations.adopt("acme"), organizations.adopt("globex & sons")
     for _ in range(2):
-        acme.take(EVENT, snapshot("cleared", transaction="t-1"))
-        acme.take("card_holder.created", card_holder("employee-1"))
-    acme.take(EVENT, WRONG)
-    acme.take(EVENT, WRONG.replace(b"t-1", b"t-2"))
-    acme.take(EVENT, b"no json")
-    acme.take("event.of.tomorrow", snapshot("cleared"))
-    acme.take(LONG_EVENT, snapshot("cleared"))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction="t-1"))
+        acme.deliver_ok("card_holder.created", card_holder("employee-1"))
+    acme.deliver_ok(EVENT, WRONG)
+    acme.deliver_ok(EVENT, WRONG.replace(b"t-1", b"t-2"))
+    acme.deliver_ok(EVENT, b"no json")
+    acme.deliver_ok("event.of.tomorrow", snapshot("cleared"))
+    acme.deliver_ok(LONG_EVENT, snapshot("cleared"))
     other.apply(EVENT, snapshot("cleared"))
     assert set(acme.statuses()) == {"processed", "duplicate", "dead", "ignored", "quarantined"}
     for organization in ("acme", "acme", "globex & sons"):

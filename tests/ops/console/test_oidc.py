@@ -303,7 +303,7 @@ def test_groups_are_confirmed_once_a_minute(browser: Browser, provider: OpenIdPr
     assert provider.asked[asked:] == ["/token"] * 2
 
 
-def test_who_lost_the_group_is_out_at_the_next_check(
+def test_user_who_lost_the_group_is_signed_out_at_the_next_check(
     browser: Browser, provider: OpenIdProvider, engine: Engine
 ) -> None:
     browser.sign_in()
@@ -327,7 +327,7 @@ def test_another_group_changes_the_role_of_a_session(
 
 
 @pytest.mark.parametrize("answer", ["revoked", "refused"])
-def test_who_is_no_longer_confirmed_is_out(
+def test_user_who_is_no_longer_confirmed_is_signed_out(
     browser: Browser, provider: OpenIdProvider, engine: Engine, answer: str
 ) -> None:
     browser.sign_in()
@@ -523,7 +523,7 @@ def test_without_openid_connect_its_addresses_lead_nowhere(stranger: Visitor) ->
         assert stranger.get(path).status_code == 404
 
 
-def test_who_looks_is_recorded_by_e_mail(browser: Browser, engine: Engine, new_delivery: Callable[[], int]) -> None:
+def test_viewer_is_recorded_by_e_mail(browser: Browser, engine: Engine, new_delivery: Callable[[], int]) -> None:
     browser.sign_in()
     delivery = new_delivery()
     assert browser.visitor.get(f"/ops/deliveries/{delivery}").status_code == 200

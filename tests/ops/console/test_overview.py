@@ -36,7 +36,7 @@ def test_an_empty_service_is_shown_without_complaint(viewer: Visitor) -> None:
     assert "No webhooks registered" in viewer.get("/ops/").text
 
 
-def test_what_failed_is_grouped_and_leads_to_its_deliveries(acme: Acme, viewer: Visitor) -> None:
+def test_failures_are_grouped_and_lead_to_their_deliveries(acme: Acme, viewer: Visitor) -> None:
     acme.apply(EVENT, WRONG)
     acme.apply(EVENT, WRONG.replace(b"t-1", b"t-2"))
     page = viewer.get("/ops/").text
@@ -103,7 +103,7 @@ def test_incomplete_organizations_are_first(organizations: Organizations, viewer
 
 def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
     acme.execute("UPDATE receiver.webhooks SET active = false")
-    acme.take(EVENT, WRONG)
+    acme.deliver_ok(EVENT, WRONG)
     add_run(acme.engine, "acme", unconfirmed=2, minutes_ago=3)
     page = viewer.get("/ops/webhooks/").text
     assert "not active" in page

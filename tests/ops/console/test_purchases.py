@@ -99,7 +99,7 @@ def test_search_for_a_person_is_recorded_without_the_person(bought: Acme, viewer
 @pytest.mark.usefixtures("short_pages")
 def test_list_leads_to_older_purchases_and_back(acme: Acme, viewer: Visitor) -> None:
     for number in range(5):
-        acme.take(EVENT, of_ticket(id=f"t{number}"))
+        acme.deliver_ok(EVENT, of_ticket(id=f"t{number}"))
     acme.process()
     path, seen = f"{LIST}?organization=acme", []
     while path:

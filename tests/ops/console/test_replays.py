@@ -21,7 +21,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let so many deliveries end as dead, for a cause that is fixed then."""
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for each in range(number):
-        acme.take(EVENT, snapshot("cleared", transaction=f"t-{each}"))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction=f"t-{each}"))
     acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
@@ -76,7 +76,7 @@ def test_many_deliveries_are_replayed_by_filter_after_preview(
     assert acme.statuses() == ["processed", "processed", "processed", "dead"]
 
 
-def test_what_fits_a_filter_is_resolved_without_a_replay(acme: Acme, operator: Visitor) -> None:
+def test_matching_deliveries_are_resolved_without_a_replay(acme: Acme, operator: Visitor) -> None:
     for _ in range(2):
         acme.apply(EVENT, WRONG)
     acme.apply("card_holder.created", b"{}")
@@ -107,7 +107,7 @@ def test_a_few_can_be_tried_first(acme: Acme, operator: Visitor, monkeypatch: py
     assert acme.statuses() == ["dead", "dead", "processed"]
 
 
-def test_what_fails_again_is_shown_by_its_cause(acme: Acme, operator: Visitor) -> None:
+def test_repeated_failures_are_shown_by_their_cause(acme: Acme, operator: Visitor) -> None:
     acme.apply(EVENT, WRONG)
     form = "/ops/replays/new?status=dead"
     answer = operator.post(form, form=form, reason="once more")
@@ -130,7 +130,7 @@ def test_a_replay_says_whether_it_succeeded(
     form = "/ops/replays/new?status=dead"
     operator.post(form, form=form, reason="fixed")
     acme.process()
-    acme.take(EVENT, WRONG)
+    acme.deliver_ok(EVENT, WRONG)
     acme.process()
     form = "/ops/replays/new?error=*"
     acme.execute("UPDATE receiver.outcomes SET status = 'dead', error = 'once' WHERE status = 'processed'")

@@ -45,7 +45,7 @@ def rows(engine: Engine, query: str) -> list[Any]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def test_who_signs_in_comes_to_the_overview_and_is_on_record(stranger: Visitor, engine: Engine) -> None:
+def test_sign_in_leads_to_the_overview_and_is_recorded(stranger: Visitor, engine: Engine) -> None:
     stranger.address = "203.0.113.9"
     answer = stranger.sign_in("olga")
     assert (answer.status_code, answer.location) == (302, "/ops/")

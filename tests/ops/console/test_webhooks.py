@@ -156,7 +156,7 @@ def test_all_requests_of_a_page_have_one_limit(
 
 
 @pytest.mark.parametrize("part", ["rotate-secret", "test", "register"])
-def test_what_opencard_refuses_is_shown(world: World, at_opencard: Visitor, part: str) -> None:
+def test_refusal_by_opencard_is_shown(world: World, at_opencard: Visitor, part: str) -> None:
     before = world.stored()
     world.provider.clients.set_scopes(world.client.id, ("organizations-read",))
     with world.engine.begin() as connection:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         (None, ""),
     ],
 )
-def test_what_differs_from_case_to_case_is_not_part_of_the_group(error: str | None, group: str) -> None:
+def test_variable_parts_of_errors_do_not_split_groups(error: str | None, group: str) -> None:
     assert error_group(error) == group
 
 

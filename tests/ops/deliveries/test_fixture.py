@@ -114,6 +114,6 @@ def test_amounts_add_up_as_before(amounts: list[Decimal], large: Decimal) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"not JSON: Anna", b"[1]", b'"Anna"', b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_object_is_refused(content: bytes) -> None:
+def test_content_that_is_no_object_is_refused(content: bytes) -> None:
     with pytest.raises(OperationRefused, match="no JSON object"):
         make_fixture("card.transaction.cleared", {}, content, KEY)

@@ -130,7 +130,7 @@ def test_a_page_looks_at_so_many_and_says_how_far_back_that_was(several: Acme) -
         assert (third.before, third.looked_back_to) == (None, None)
 
 
-def test_what_was_received_long_before_is_not_looked_for(several: Acme) -> None:
+def test_deliveries_received_long_before_are_not_read(several: Acme) -> None:
     for number in range(6):
         store(several, organization="acme", number=number * 60)
     with several.engine.connect() as connection:
@@ -206,7 +206,7 @@ def test_a_transaction_of_another_card_holder_is_not_found(several: Acme) -> Non
     assert len(listed(several, replace(wanted, card_holder_reference_id="employee-17"))) == 1
 
 
-def test_what_is_to_be_processed_again_is_listed_as_pending_once(several: Acme) -> None:
+def test_queued_delivery_is_listed_as_pending_once(several: Acme) -> None:
     store(several, number=1, status="duplicate", transaction_id="t1")
     stored.queue_again(several.engine, [several.value("SELECT id FROM receiver.stored_deliveries")])
     assert [row.status for row in listed(several, Filter(statuses=("pending", "duplicate")))] == ["pending"]

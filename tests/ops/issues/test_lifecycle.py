@@ -79,7 +79,7 @@ def test_resolved_by_a_person_reopens_by_growth_or_return() -> None:
     assert looked(away, dead(1), 3).state is State.OPEN
 
 
-def test_what_is_resolved_cannot_be_answered() -> None:
+def test_resolved_issue_cannot_be_acknowledged_or_resolved() -> None:
     resolved = resolve(opened(), by="ada", note="x", at=AT)
     with pytest.raises(OperationRefused, match="nothing to acknowledge"):
         acknowledge(resolved, by="bo", note="y")

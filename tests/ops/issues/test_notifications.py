@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from receiver.ops.issues.lifecycle import Issue
     from receiver.settings import Settings
-    from tests.support.channel import Channel
+    from tests.support.alert_channel import Channel
 
 AT = datetime(2026, 3, 1, 2, 41, tzinfo=UTC)
 INACTIVE = Finding(FindingKind.WEBHOOK_INACTIVE, "webhook 1 (acme): not active", "webhook 1", "acme")
@@ -103,7 +103,7 @@ def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channe
     ]
 
 
-def test_what_is_not_taken_is_tried_again_until_it_is(service: Service, channel: Channel) -> None:
+def test_refused_message_is_sent_until_it_is_accepted(service: Service, channel: Channel) -> None:
     channel.failures = 5
     service.look(MILD)
     for _ in range(5):

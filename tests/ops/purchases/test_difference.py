@@ -72,6 +72,6 @@ def test_fields_of_the_contract_are_not_hidden() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"no json", b"[1]", b"[" * 100_000, b'"text"', b"\xff", b'{"a": 1'])
-def test_what_is_no_object_is_none(payload: bytes) -> None:
+def test_payload_that_is_no_object_is_none(payload: bytes) -> None:
     assert exact(payload) is None
     assert exact(b'{"amount": 45.00}') == {"amount": Decimal("45.00")}

@@ -51,7 +51,7 @@ def test_applied_deliveries_are_not_compared(acme: Acme) -> None:
 
 
 def test_backlog_is_compared(acme: Acme) -> None:
-    acme.take(CLEARED, payload(accounting_amount=Decimal("1249.06")))
+    acme.deliver_ok(CLEARED, payload(accounting_amount=Decimal("1249.06")))
     assert [each.status for each in held(acme, **TICKET).matching] == ["pending"]
 
 
@@ -72,7 +72,7 @@ def test_bodies_that_cannot_be_read_are_counted(acme: Acme) -> None:
 
 def test_older_ones_are_said_to_be_there(acme: Acme) -> None:
     for number in range(3):
-        acme.take(CLEARED, payload(id=f"t{number}"))
+        acme.deliver_ok(CLEARED, payload(id=f"t{number}"))
     acme.process()
     found = held(acme, most=2, **TICKET)
     assert [each.id for each in found.matching] == ids(acme)[:0:-1]

@@ -37,8 +37,8 @@ def bought(organizations: Organizations) -> Acme:
     """Four purchases of two organizations, from three days."""
     acme, globex = organizations.adopt("acme"), organizations.adopt("globex")
     common: dict[str, Any] = {"purchase_date": "2026-10-12", "original_amount": Decimal("245.50"), **MUELLER}
-    acme.take("card.transaction.cleared", snapshot("cleared", transaction="t1", **common))
-    acme.take(
+    acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction="t1", **common))
+    acme.deliver_ok(
         "card.transaction.authorized",
         snapshot(
             "authorized",
@@ -52,7 +52,9 @@ def bought(organizations: Organizations) -> Acme:
             **KIOSK,
         ),
     )
-    acme.take("card.transaction.invoiced", snapshot("invoiced", transaction="t3", **{**common, "purchase_date": None}))
+    acme.deliver_ok(
+        "card.transaction.invoiced", snapshot("invoiced", transaction="t3", **{**common, "purchase_date": None})
+    )
     theirs = snapshot("cleared", transaction="t4", organization={"reference_id": "globex"}, **common)
     globex.apply("card.transaction.cleared", {**theirs, "purchase_date": "2026-10-11"})
     acme.execute(
@@ -119,7 +121,7 @@ def test_pages_continue_without_gap_or_repetition(
     for number in range(7):
         day = f"2026-10-{10 + number // 3}"
         merchant = "Café Müller" if number % 2 else "Kiosk Café"
-        acme.take(
+        acme.deliver_ok(
             "card.transaction.cleared",
             snapshot("cleared", transaction=f"t{number}", purchase_date=day, purchase_merchant=merchant),
         )

@@ -51,7 +51,7 @@ VERSIONS = "SELECT xmin, outcomes.* FROM receiver.outcomes ORDER BY delivery_id"
 def dead(acme: Acme) -> Acme:
     """Twelve deliveries that are dead for a cause that is fixed."""
     for number in range(12):
-        acme.take(EVENT, snapshot("cleared", transaction=f"t{number}"))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction=f"t{number}"))
     become(acme.engine, "dead", ids(acme), attempts=8, error="RuntimeError: a disk is full")
     return acme
 
@@ -82,12 +82,12 @@ def test_fresh_deliveries_do_not_wait_for_a_large_replay(dead: Acme, monkeypatch
         order.extend("replayed" if delivery.id in replayed else "fresh" for delivery in claim.deliveries)
         if len(order) in {2, 6}:  # while it runs, more arrive
             for number in range(3):
-                dead.take("card_holder.created", card_holder(f"employee-{len(order)}-{number}"))
+                dead.deliver_ok("card_holder.created", card_holder(f"employee-{len(order)}-{number}"))
         return apply(connection, claim, encryption)
 
     monkeypatch.setattr("receiver.processing.drain.apply", note_order)
-    dead.take("card_holder.created", card_holder("employee-a"))
-    dead.take("card_holder.created", card_holder("employee-b"))
+    dead.deliver_ok("card_holder.created", card_holder("employee-a"))
+    dead.deliver_ok("card_holder.created", card_holder("employee-b"))
     assert drain(dead.engine, batch_size=4)
     assert order[:2] == ["fresh"] * 2
     arrived = [place for place, which in enumerate(order) if which == "fresh"]
@@ -337,7 +337,7 @@ def test_replay_under_load_loses_and_repeats_nothing(dead: Acme) -> None:
         workers = [pool.submit(work) for _ in range(2)]
         replays = []
         for number in range(20):
-            dead.take(EVENT, snapshot("cleared", transaction=f"fresh-{number}"))
+            dead.deliver_ok(EVENT, snapshot("cleared", transaction=f"fresh-{number}"))
             if number % 5 == 0:
                 replays.append(start_replay(dead.engine, DEAD, requested_by="kim", reason="fixed"))
                 replays.append(start_replay(dead.engine, Filter(events=(EVENT,)), requested_by="alex", reason="again"))

@@ -36,7 +36,7 @@ def let_die(acme: Acme, monkeypatch: pytest.MonkeyPatch, *transactions: str) -> 
     """Let deliveries of these transactions end as dead, for a cause that is fixed then."""
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     for transaction in transactions:
-        acme.take(EVENT, snapshot("cleared", transaction=transaction))
+        acme.deliver_ok(EVENT, snapshot("cleared", transaction=transaction))
     acme.execute("UPDATE receiver.queue SET attempts = 7")
     acme.process()
     fail_with(monkeypatch, None)
@@ -78,7 +78,7 @@ def test_until_it_is_processed_a_delivery_keeps_its_status(acme: Acme, monkeypat
     assert (running.state, counts(running), acme.statuses()) == ("running", (1, 0, 0), ["dead"])
 
 
-def test_what_fails_again_is_counted_and_named(acme: Acme) -> None:
+def test_repeated_failures_are_counted_and_named(acme: Acme) -> None:
     acme.apply(EVENT, b'{"id": 5}')
     acme.apply(EVENT, snapshot("cleared"))
     replayed = replay(acme, tuple(ids(acme)))
@@ -118,7 +118,7 @@ def test_failure_of_a_replay_restarts_the_pauses(acme: Acme, monkeypatch: pytest
     assert [row["number"] for row in numbers] == [*range(8, 17)]
 
 
-def test_what_waits_for_its_next_attempt_is_tried_at_once(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_tries_failed_deliveries_at_once(acme: Acme, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, RuntimeError("a disk is full"))
     acme.apply(EVENT, snapshot("cleared"))
     fail_with(monkeypatch, None)
@@ -162,7 +162,7 @@ def test_a_retry_stays_a_retry_and_an_event_an_event(acme: Acme) -> None:
 
 def test_replay_keeps_equal_events_of_different_days(acme: Acme) -> None:
     for days in (3, 0):
-        acme.take(EVENT, snapshot("cleared"))
+        acme.deliver_ok(EVENT, snapshot("cleared"))
         acme.execute(
             "UPDATE receiver.stored_deliveries SET occurred_at = now() - make_interval(days => :days)"
             " WHERE id IN (SELECT delivery_id FROM receiver.queue)",
@@ -214,7 +214,7 @@ def test_a_replay_of_nothing_leaves_no_record(acme: Acme) -> None:
     assert acme.value("SELECT count(*) FROM receiver.replays") == 0
 
 
-def test_what_has_no_body_any_more_is_not_selected(acme: Acme) -> None:
+def test_delivery_without_a_body_is_not_selected(acme: Acme) -> None:
     for reference in ("employee-1", "employee-2"):
         acme.apply("card_holder.created", card_holder(reference))
     first, _ = ids(acme)

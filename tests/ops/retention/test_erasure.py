@@ -68,14 +68,14 @@ def traces(acme: Acme) -> list[str]:
 
 def live(acme: Acme) -> None:
     """Let the person live: created, buying something, deleted; and a retry, and something that makes no sense."""
-    acme.take("card_holder.created", card_holder(WHO))
+    acme.deliver_ok("card_holder.created", card_holder(WHO))
     for state in ("authorized", "cleared", "cleared"):
-        acme.take(f"card.transaction.{state}", purchase(state))
+        acme.deliver_ok(f"card.transaction.{state}", purchase(state))
     for event in ENRICHMENTS:
-        acme.take(event, enrichment(event, **PERSON))
-    acme.take("receipt.fetched", enrichment("receipt.fetched", transaction="never-reported", **PERSON))
-    acme.take("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
-    acme.take("card_holder.deleted", card_holder(WHO))
+        acme.deliver_ok(event, enrichment(event, **PERSON))
+    acme.deliver_ok("receipt.fetched", enrichment("receipt.fetched", transaction="never-reported", **PERSON))
+    acme.deliver_ok("card.transaction.cleared", purchase("cleared", original_amount="a lot"))
+    acme.deliver_ok("card_holder.deleted", card_holder(WHO))
     acme.process()
 
 
@@ -239,7 +239,7 @@ def test_a_retry_of_a_late_one_is_a_retry(erased: Acme) -> None:
 def test_pending_equal_event_keeps_its_body_until_processed(erased: Acme) -> None:
     vat = enrichment("transaction.true.vat", transaction="late", **PERSON)
     for hours in (30, 0):
-        erased.take("transaction.true.vat", vat)
+        erased.deliver_ok("transaction.true.vat", vat)
         erased.execute(
             "UPDATE receiver.stored_deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
             " WHERE id = (SELECT max(id) FROM receiver.stored_deliveries)",
@@ -253,7 +253,7 @@ def test_pending_equal_event_keeps_its_body_until_processed(erased: Acme) -> Non
 def test_a_backdated_late_event_stays_concealed(erased: Acme) -> None:
     for name, hours in (("first", 0), ("second", 5), ("first", 9)):
         vat = enrichment("transaction.true.vat", transaction="late", purchase_country=name[:2].upper(), **PERSON)
-        erased.take("transaction.true.vat", vat)
+        erased.deliver_ok("transaction.true.vat", vat)
         erased.execute(
             "UPDATE receiver.stored_deliveries SET occurred_at = occurred_at - make_interval(hours => :hours)"
             " WHERE id = (SELECT max(id) FROM receiver.stored_deliveries)",
@@ -305,7 +305,7 @@ def test_held_deliveries_that_name_the_person_lose_their_body(erased: Acme, sett
 def test_events_processed_during_an_erasure_are_erased(acme: Acme, settings: Settings) -> None:
     live(acme)
     days_pass(acme.engine, 31)
-    acme.take("card.transaction.invoiced", purchase("invoiced"))
+    acme.deliver_ok("card.transaction.invoiced", purchase("invoiced"))
     mark(acme, settings)
     assert set(traces(acme)) == set(TRACES)
     acme.process()
@@ -339,7 +339,7 @@ def test_batch_prepared_before_the_mark_is_prepared_again(
 ) -> None:
     live(acme)
     days_pass(acme.engine, 31)
-    acme.take("card.transaction.invoiced", purchase("invoiced", transaction="meanwhile"))
+    acme.deliver_ok("card.transaction.invoiced", purchase("invoiced", transaction="meanwhile"))
     commit, marks = writing.commit, [mark]
 
     def marked_meanwhile(*arguments: Any) -> None:
@@ -415,7 +415,7 @@ def dies_at(acme: Acme, settings: Settings, step: int) -> bool:
 def test_deliveries_are_processed_during_retention_and_erasure(acme: Acme, settings: Settings) -> None:
     live(acme)
     for number in range(30):
-        acme.take("card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}"))
+        acme.deliver_ok("card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}"))
     acme.process()
     days_pass(acme.engine, 40)
     done = threading.Event()
@@ -428,8 +428,8 @@ def test_deliveries_are_processed_during_retention_and_erasure(acme: Acme, setti
     with ThreadPoolExecutor(1) as background:
         working = background.submit(work)
         for number in range(30):
-            acme.take("card.transaction.authorized", purchase("authorized", transaction=f"new-{number}"))
-            acme.take(
+            acme.deliver_ok("card.transaction.authorized", purchase("authorized", transaction=f"new-{number}"))
+            acme.deliver_ok(
                 "card.transaction.cleared", snapshot("cleared", transaction=f"old-{number}", mcc_code=str(number))
             )
             acme.process()

@@ -36,9 +36,9 @@ def one_of_each(acme: Acme) -> Acme:
         (CLEARED, {"nonsense": True}),
         ("card.lost", {"id": "1"}),
     ):
-        acme.take(event, payload)
+        acme.deliver_ok(event, payload)
     acme.process()
-    acme.take(AUTHORIZED, snapshot("authorized"))
+    acme.deliver_ok(AUTHORIZED, snapshot("authorized"))
     assert acme.statuses() == ["processed", "duplicate", "dead", "ignored", "pending"]
     return acme
 
@@ -74,14 +74,14 @@ def test_limits_delete_their_bodies_and_keep_pending_ones(
     assert one_of_each.rows(emptied) == [{"headers": {}, "unknown": False}] * left.count(False)
 
 
-def test_what_was_completed_late_is_kept_from_then_on(one_of_each: Acme, settings: Settings) -> None:
+def test_late_completion_postpones_retention(one_of_each: Acme, settings: Settings) -> None:
     days_pass(one_of_each.engine, 30)
     one_of_each.process()
     assert removed(retain(one_of_each.engine, settings, retain_processed_days=20)) == {"processed_bodies": 1}
     assert bodies(one_of_each) == [False, True, True, True, True]
 
 
-def test_what_a_walk_left_behind_is_found_by_the_next_pass(one_of_each: Acme, settings: Settings) -> None:
+def test_rows_that_a_walk_missed_are_found_by_the_next_one(one_of_each: Acme, settings: Settings) -> None:
     days_pass(one_of_each.engine, 30)
     retain(one_of_each.engine, settings, retain_processed_days=20)
     one_of_each.process()
@@ -135,7 +135,7 @@ def test_ended_replay_loses_its_deliveries_and_keeps_its_record(one_of_each: Acm
     assert one_of_each.value("SELECT count(*) FROM receiver.replays") == 2
 
 
-def test_what_is_to_be_processed_again_keeps_its_body(one_of_each: Acme, settings: Settings) -> None:
+def test_queued_delivery_keeps_its_body(one_of_each: Acme, settings: Settings) -> None:
     days_pass(one_of_each.engine, 30)
     one_of_each.execute(
         "INSERT INTO receiver.queue (delivery_id) SELECT id FROM receiver.deliveries WHERE fingerprint IS NOT NULL"

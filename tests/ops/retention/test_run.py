@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def apply_some(acme: Acme) -> None:
     for body in (snapshot("cleared"), snapshot("cleared"), {"nonsense": True}):
-        acme.take("card.transaction.cleared", body)
+        acme.deliver_ok("card.transaction.cleared", body)
     acme.apply("card_holder.created", card_holder())
     days_pass(acme.engine, 30)
 
@@ -107,7 +107,7 @@ def test_stopped_run_leaves_the_rest_to_the_next(acme: Acme, settings: Settings)
     assert removed(retain(acme.engine, settings, **SHORTEST))["processed_bodies"] == 2
 
 
-def test_what_a_worker_holds_is_passed_over(acme: Acme, settings: Settings) -> None:
+def test_rows_locked_by_a_worker_are_skipped(acme: Acme, settings: Settings) -> None:
     apply_some(acme)
     with acme.engine.connect() as worker:
         worker.execute(

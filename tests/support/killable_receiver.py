@@ -1,4 +1,4 @@
-"""A receiver with servers of its own: each process and each store can be killed and started again."""
+"""A receiver with separate servers: each process and each server can be killed and started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two ends that tests of the provider need: a caller of its API, and a receiver of its deliveries."""
+"""For tests of the local OpenCard: a caller of its API, and a receiver of its deliveries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, lost, retried late, and processed in any order: after a run, rows follow from the true order."""
+"""Random stories of events sent, lost and retried late: after a run the rows are those of the order of occurrence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first attempt fails, something newer arrives, the retry of the first arrives: the newer one counts all the same."""
+"""A first attempt fails, a newer event arrives, then the retry of the first: the newer event decides the row."""
 
 from __future__ import annotations
 

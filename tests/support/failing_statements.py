@@ -1,4 +1,4 @@
-"""Statements that fail in PostgreSQL, with a row's data in the words of the error."""
+"""Statements that fail in PostgreSQL, with data of a row in the error."""
 
 from __future__ import annotations
 

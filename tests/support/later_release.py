@@ -1,4 +1,4 @@
-"""A later release: its migrations bring a table and a view that this one does not have."""
+"""A later release: its migrations add a table and a view that this one does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that OpenCard could not deliver: only its log has them."""
+"""Events that OpenCard could not deliver: only its delivery log has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies of what was kept long enough are deleted: nothing that arrives later notices."""
+"""Retries, replays and corrections of deliveries whose bodies retention deleted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CLEARED = "card.transaction.cleared"
 
 def test_retry_without_body_is_an_event_once_a_lost_one_is_found(acme: Acme) -> None:
     for number, event in enumerate(("card_holder.created", "card_holder.created"), start=1):
-        acme.take(event, card_holder())
+        acme.deliver_ok(event, card_holder())
         occurred(acme, number, NOON + 2 * number * HOUR)
     acme.process()
     assert acme.statuses() == ["processed", "duplicate"]
     delete_bodies(acme)
-    acme.take("card_holder.deleted", card_holder())
+    acme.deliver_ok("card_holder.deleted", card_holder())
     occurred(acme, 3, NOON + 3 * HOUR)
     acme.process()
     assert acme.statuses() == ["processed", "processed", "processed"]
@@ -33,11 +33,11 @@ def test_retry_without_body_is_an_event_once_a_lost_one_is_found(acme: Acme) -> 
 
 def test_equal_snapshot_of_another_day_is_an_event_without_body(acme: Acme) -> None:
     for number, hours in enumerate((0, 20), start=1):
-        acme.take(CLEARED, snapshot("cleared"))
+        acme.deliver_ok(CLEARED, snapshot("cleared"))
         occurred(acme, number, NOON + hours * HOUR)
     acme.process()
     delete_bodies(acme)
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     occurred(acme, 3, NOON - 10 * HOUR)
     acme.process()
     assert acme.statuses() == ["processed", "processed", "duplicate"]
@@ -46,8 +46,8 @@ def test_equal_snapshot_of_another_day_is_an_event_without_body(acme: Acme) -> N
 
 
 def test_delivery_without_a_body_is_processed_again_from_the_log(acme: Acme) -> None:
-    acme.take(CLEARED, snapshot("cleared", original_amount=100))
-    acme.take(CLEARED, snapshot("cleared", original_amount=110))
+    acme.deliver_ok(CLEARED, snapshot("cleared", original_amount=100))
+    acme.deliver_ok(CLEARED, snapshot("cleared", original_amount=110))
     for number in (1, 2):
         occurred(acme, number, NOON + number * HOUR)
     acme.process()
@@ -60,7 +60,7 @@ def test_delivery_without_a_body_is_processed_again_from_the_log(acme: Acme) -> 
 
 
 def test_body_that_is_missing_before_the_first_attempt_is_dead(acme: Acme) -> None:
-    acme.take(CLEARED, snapshot("cleared"))
+    acme.deliver_ok(CLEARED, snapshot("cleared"))
     delete_bodies(acme)
     acme.process()
     assert acme.row("SELECT status, error FROM receiver.deliveries") == {

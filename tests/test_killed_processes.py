@@ -1,4 +1,4 @@
-"""Any process may be killed at any moment of a stream: nothing is lost, nothing is doubled."""
+"""Processes are killed at random moments of a stream: no delivery is lost, and none is applied twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from receiver.sandbox.killable import KILLABLE
 from receiver.sandbox.sender import deliver_all
 from receiver.sandbox.story import make_story
 from receiver.sandbox.verdict import differences
-from tests.support.machine import running_machine
+from tests.support.killable_receiver import running_machine
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
     from receiver.sandbox.story import Story
     from receiver.sandbox.tally import DeliveryTally
-    from tests.support.machine import Machine
+    from tests.support.killable_receiver import Machine
 
 pytestmark = pytest.mark.long
 
@@ -159,7 +159,7 @@ ROOT = Path(__file__).parent.parent
 ORPHAN = """
 import multiprocessing, os, threading
 from receiver.worker import watch_pool
-from tests.support.machine import running_machine
+from tests.support.killable_receiver import running_machine
 from tests.support.waiting import eventually
 
 def worker(pool):

@@ -14,14 +14,14 @@ from sqlalchemy import text
 from receiver.sandbox.demo import wait_until_processed
 from receiver.tls import tls_context
 from tests.support.factories import body, snapshot
-from tests.support.machine import running_machine
+from tests.support.killable_receiver import running_machine
 from tests.support.pools import RECEIVER
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
-    from tests.support.channel import Channel
-    from tests.support.machine import Machine
+    from tests.support.alert_channel import Channel
+    from tests.support.killable_receiver import Machine
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

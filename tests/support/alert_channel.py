@@ -1,4 +1,4 @@
-"""The address that alerts are sent to, served over HTTP: what people read there."""
+"""An address that alerts are sent to, served over HTTP."""
 
 from __future__ import annotations
 
