@@ -1,4 +1,4 @@
-"""A local OpenCard with a long delivery log, in a process of its own: ``python -m bench.delivery_log ENTRIES NAME...``.
+"""A local OpenCard with a long delivery log, in a separate process: ``python -m bench.delivery_log ENTRIES NAME...``.
 
 Prints where it is and what it holds as one line of JSON, and serves until its standard input ends. Each line of that
 is a list of attempts, as JSON, that it adds to its log.

@@ -48,7 +48,7 @@ REQUESTS: Final = 300
 TRIES: Final = 5
 
 DRAIN_MISSED: Final = (
-    "In large indexes nearly every row touches a page of its own. After a checkpoint, which each measurement follows, "
+    "In large indexes nearly every row touches a separate page. After a checkpoint, which each measurement follows, "
     "PostgreSQL writes such a page whole: half as much again goes to its log. wal_compression was tried and cost more "
     "than it gave. Memory was not: the 128 MiB of shared buffers that PostgreSQL has by default hold none of them."
 )

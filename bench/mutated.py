@@ -121,7 +121,7 @@ def _mutate(rng: random.Random, content: bytes) -> bytes:
             case 3:
                 cut = rng.choice(PIECES) + cut
             case 4:
-                end = before.rfind(b"\n") + 1  # a line of its own
+                end = before.rfind(b"\n") + 1  # a separate line
                 before, cut = before[:end], rng.choice(PIECES) + before[end:] + cut
             case _:
                 cut, after = (cut, b"") if rng.random() < 0.2 else (rng.randbytes(length), after)
@@ -130,7 +130,7 @@ def _mutate(rng: random.Random, content: bytes) -> bytes:
 
 
 def send(port: int, content: bytes, source: str) -> list[str]:
-    """Send *content* over a connection of its own, and return the status of each answer; see ``Found``."""
+    """Send *content* over a separate connection, and return the status of each answer; see ``Found``."""
     answer = bytearray()
     try:
         with closing(socket.create_connection(("127.0.0.1", port), timeout=SECONDS, source_address=(source, 0))) as way:

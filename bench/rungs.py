@@ -2,7 +2,7 @@
 
 ``bench.rungs:bare`` reads the body and answers, with nothing but gunicorn; ``bench.rungs:flask`` does so in a view of
 Flask; ``bench.rungs:signed()`` verifies the delivery as well. ``bench.rungs:pooled()`` also stores it: each request in
-a statement of its own through a pool of connections, with the receiver's own wake-up. What the receiver does beyond
+a separate statement through a pool of connections, with the receiver's own wake-up. What the receiver does beyond
 that is to commit many requests at once, to read the webhook again when it changed, and to keep its limits when
 PostgreSQL is slow.
 """

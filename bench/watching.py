@@ -1,6 +1,6 @@
 """What looks at a receiver under load: at its feed, its console, its backlog and its memory; and a consumer.
 
-Each function runs in a process of its own, so that none waits for another. Times are those of ``time.perf_counter``,
+Each function runs in a separate process, so that none waits for another. Times are those of ``time.perf_counter``,
 which is one clock for all processes.
 """
 
@@ -122,7 +122,7 @@ def watch(url: str, pids: Mapping[str, int], until: float) -> list[Sample]:
 
 @contextmanager
 def consuming(servers: LocalServers) -> Iterator[None]:
-    """Run the reader of the examples, with a database of its own."""
+    """Run the reader of the examples, with a separate database."""
     environment = {
         **os.environ,
         "EMS_URL": reader_address(servers.engine),

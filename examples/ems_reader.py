@@ -191,7 +191,7 @@ def is_replica(connection: Connection) -> bool:
 
 
 def connect(url: str) -> Connection:
-    """Connect; each statement is a transaction of its own, unless one is begun."""
+    """Connect; each statement is a separate transaction, unless one is begun."""
     return psycopg.connect(url, autocommit=True, row_factory=dict_row)
 
 

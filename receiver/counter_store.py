@@ -75,7 +75,7 @@ class _Flush:
 
 
 class Flusher:
-    """Brings what this process counts to PostgreSQL, from a thread of its own; fails and delays nothing."""
+    """Brings what this process counts to PostgreSQL, from a separate thread; fails and delays nothing."""
 
     def __init__(self, connect: Connect, *, process: uuid.UUID | None = None) -> None:
         """*connect* opens an autocommitting connection; *process* is whose rows are added to, by default new ones."""

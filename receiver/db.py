@@ -111,7 +111,7 @@ def small_engine_for(database_url: str, *, application: str, connections: int, b
 
 
 def dedicated_connection(engine: Engine) -> psycopg.Connection[Any]:
-    """Return a connection of its own to what *engine* connects to; it commits automatically, the caller closes it."""
+    """Return a separate connection to what *engine* connects to; it commits automatically, the caller closes it."""
     raw = engine.raw_connection()
     raw.detach()
     connection: psycopg.Connection[Any] = raw.dbapi_connection  # type: ignore[assignment]

@@ -22,7 +22,7 @@ QUIET_LOGGERS = {
     "httpcore": logging.WARNING,  # logs whole headers
     "httpx": logging.WARNING,
     "rq": logging.WARNING,
-    "rq.worker": logging.WARNING,  # RQ gives it a level of its own when it is imported
+    "rq.worker": logging.WARNING,  # RQ sets its level when it is imported
     "alembic": logging.WARNING,
 }
 """Loggers of libraries whose everyday lines say nothing an operator needs, and from which level on they speak."""

@@ -54,7 +54,7 @@ class _TraceIds(RandomIdGenerator):
 
 
 class Recorder:
-    """Records the spans of one process and sends them from a thread of its own."""
+    """Records the spans of one process and sends them from a separate thread."""
 
     def __init__(self, process: str) -> None:
         """*process* is the name in the Procfile."""

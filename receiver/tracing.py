@@ -138,7 +138,7 @@ def unfailing(begin: Callable[[], AbstractContextManager[_T]], otherwise: _T) ->
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Described]:
-    """Record the block as a step of what this thread is doing, or as a trace of its own."""
+    """Record the block as a step of what this thread is doing, or as a separate trace."""
     return _NO_SPAN if _recorder is None else unfailing(partial(_recorder.span, name, attributes), _NoSpan())
 
 

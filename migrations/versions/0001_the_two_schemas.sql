@@ -731,7 +731,7 @@ CREATE INDEX ix_queue_failed ON receiver.queue (failed_at) WHERE failed_at IS NO
 
 COMMENT ON COLUMN receiver.queue.attempts IS 'how often processing was tried, counted at the claim';
 COMMENT ON COLUMN receiver.queue.leased_until IS 'until when a worker has it; null when none does';
-COMMENT ON COLUMN receiver.queue.alone IS 'processed in a batch of its own: it failed, or was in a batch that did';
+COMMENT ON COLUMN receiver.queue.alone IS 'processed in a separate batch: it failed, or was in a batch that did';
 COMMENT ON COLUMN receiver.queue.failed_at IS 'when its last attempt failed: the pause until due_at is counted from then';
 COMMENT ON COLUMN receiver.queue.trace IS 'ids of trace and span of its request, where traces are recorded and this one is sampled: 24 bytes';
 
@@ -990,7 +990,7 @@ CREATE INDEX ix_replay_deliveries_open ON receiver.replay_deliveries (replay_id,
 CREATE INDEX ix_replay_deliveries_queued ON receiver.replay_deliveries (delivery_id) WHERE outcome IS NULL AND queued_at IS NOT NULL;
 
 COMMENT ON COLUMN receiver.replay_deliveries.status_before IS 'its status when it was selected';
-COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed in a batch of its own: it crashed a worker before';
+COMMENT ON COLUMN receiver.replay_deliveries.alone IS 'processed in a separate batch: it crashed a worker before';
 COMMENT ON COLUMN receiver.replay_deliveries.queued_at IS 'when it was queued; null while its turn has not come';
 COMMENT ON COLUMN receiver.replay_deliveries.outcome IS 'the status it got; cancelled, or without-body, when it was not processed; null while it waits';
 

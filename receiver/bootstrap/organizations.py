@@ -84,8 +84,8 @@ class OrganizationStore:
 
 def unavailable_events(connection: Connection, organization_id: int) -> dict[str, UnavailableFlag]:
     """Return the unavailable flags of an organization, by OpenCard's id, as of the last run."""
-    asked = select(AccountOrganization.unavailable_events).where(AccountOrganization.organization_id == organization_id)
-    return read_unavailable(connection.scalar(asked) or {})
+    query = select(AccountOrganization.unavailable_events).where(AccountOrganization.organization_id == organization_id)
+    return read_unavailable(connection.scalar(query) or {})
 
 
 def _read(row: Mapping[Any, Any]) -> OrganizationRecord:

@@ -117,12 +117,12 @@ class LazyGroup(Group):
             sys.exit(EXIT_FAILED)
         except DBAPIError as error:
             if isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):
-                said = "the database is not migrated to this release: run receiver db upgrade"
+                message = "the database is not migrated to this release: run receiver db upgrade"
             elif isinstance(error, OperationalError) or was_cut_off(error):
-                said = f"PostgreSQL (DATABASE_URL) failed: {' '.join(str(error.orig).split())}"
+                message = f"PostgreSQL (DATABASE_URL) failed: {' '.join(str(error.orig).split())}"
             else:
                 raise
-            click.echo(f"receiver: {said}", err=True)
+            click.echo(f"receiver: {message}", err=True)
             sys.exit(EXIT_FAILED)
         finally:
             _flush_counters()

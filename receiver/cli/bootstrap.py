@@ -170,14 +170,14 @@ def _difference(difference: FieldDifference) -> str:
 
 def _summary(result: BootstrapResult, *, planned: bool) -> str:
     touched = len({organization.id for organization, _ in result.changes})
-    said = [counted(result.organizations, "organization")]
+    parts = [counted(result.organizations, "organization")]
     if result.left_out:
-        said.append(f"{result.left_out} skipped")
+        parts.append(f"{result.left_out} skipped")
     if result.changes:
         verb = "to make" if planned else "made"
-        said.append(f"{counted(len(result.changes), 'change')} {verb} for {counted(touched, 'organization')}")
+        parts.append(f"{counted(len(result.changes), 'change')} {verb} for {counted(touched, 'organization')}")
     if result.failures:
-        said.append(f"{len(result.failures)} failed")
+        parts.append(f"{len(result.failures)} failed")
     if not result.drift:
-        said.append("no differences")
-    return ", ".join(said)
+        parts.append("no differences")
+    return ", ".join(parts)

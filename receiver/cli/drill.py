@@ -44,7 +44,7 @@ def drill(
     """Practise a restore next to production, and report what it would bring.
 
     BACKUP is a base backup (the folder of pg_basebackup, plain or tar), a dump of pg_dump, or a folder of such, of
-    which the newest is used. It is restored on this machine, into a server of its own that listens on a Unix socket
+    which the newest is used. It is restored on this machine, into a separate server that listens on a Unix socket
     only and ends with the command. There the schema is checked, everything encrypted is decrypted, and what is missing
     is recovered from OpenCard's delivery log and applied. OpenCard is only read from; production's PostgreSQL and Redis
     are not connected to.

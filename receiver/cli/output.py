@@ -151,7 +151,7 @@ def progress_bar() -> Iterator[Progress]:
     ) as bar:
         task = bar.add_task("", total=None)
         yield Progress(
-            stage=lambda said: bar.update(task, description=said),
+            stage=lambda text: bar.update(task, description=text),
             total=lambda number: bar.update(task, total=number),
             advance=lambda: bar.advance(task),
         )

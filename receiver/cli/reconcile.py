@@ -124,16 +124,16 @@ def _summary(outcomes: Sequence[ReconcileOutcome], *, planned: bool) -> str:
     """Return one line: what was read and what was found."""
     recovered = sum(outcome.recovered for outcome in outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
-    said = [f"{counted(len(outcomes) - failed, 'webhook')} compared with the log"]
+    parts = [f"{counted(len(outcomes) - failed, 'webhook')} compared with the log"]
     if recovered:
-        said.append(f"{counted(recovered, 'event')} {'to recover' if planned else 'recovered'}")
+        parts.append(f"{counted(recovered, 'event')} {'to recover' if planned else 'recovered'}")
     for what in ("unconfirmed", "unrecoverable"):
         number = sum(getattr(outcome, what) for outcome in outcomes)
         if number:
-            said.append(f"{number} {what}")
+            parts.append(f"{number} {what}")
     if failed:
-        said.append(f"{failed} failed")
+        parts.append(f"{failed} failed")
     checked = [outcome.checked_until for outcome in outcomes if outcome.checked_until is not None]
     if not planned and not any(map(_needs_attention, outcomes)) and len(checked) == len(outcomes):
-        said.append(f"checked up to {words(min(checked))}")
-    return ", ".join(said)
+        parts.append(f"checked up to {words(min(checked))}")
+    return ", ".join(parts)

@@ -89,7 +89,7 @@ class QueuedDelivery(Base):
     )
     leased_until: Mapped[datetime | None] = mapped_column(comment="until when a worker has it; null when none does")
     alone: Mapped[bool] = mapped_column(
-        server_default=text("false"), comment="processed in a batch of its own: it failed, or was in a batch that did"
+        server_default=text("false"), comment="processed in a separate batch: it failed, or was in a batch that did"
     )
     failed_at: Mapped[datetime | None] = mapped_column(
         comment="when its last attempt failed: the pause until due_at is counted from then"

@@ -43,7 +43,7 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
 
     @blueprint.post(TOKEN_PATH)
     def answer_token_request() -> Response:
-        token = grant(webhooks, _asked(), datetime.now(UTC))
+        token = grant(webhooks, _token_request(), datetime.now(UTC))
         count_request("token", HTTPStatus.OK, "issued")
         return jsonify(
             access_token=token,
@@ -69,12 +69,12 @@ def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint
     return blueprint
 
 
-def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str:
-    """Return a token for the webhook of the client in *asked*, valid from *now* on.
+def grant(webhooks: WebhookDirectory, request_: TokenRequest, now: datetime) -> str:
+    """Return a token for the webhook of the client in *request_*, valid from *now* on.
 
     Raises ``TokenRequestRefused``: the client is not known, its secret is wrong, or the database cannot be asked.
     """
-    client_id = asked.client_id if CLIENT_ID.fullmatch(asked.client_id) else NO_CLIENT_ID
+    client_id = request_.client_id if CLIENT_ID.fullmatch(request_.client_id) else NO_CLIENT_ID
     try:
         webhook = webhooks.read_by_client(client_id)
     except CANNOT_STORE as error:
@@ -82,7 +82,7 @@ def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str
         raise TokenRequestRefused(
             "temporarily_unavailable", "please ask again", status=HTTPStatus.SERVICE_UNAVAILABLE
         ) from error
-    client = matching_client(asked, webhook.expected(now))
+    client = matching_client(request_, webhook.expected(now))
     if client is None:
         raise invalid_client()
     log.info("token.issued", webhook_id=webhook.id)
@@ -91,7 +91,7 @@ def grant(webhooks: WebhookDirectory, asked: TokenRequest, now: datetime) -> str
     )
 
 
-def _asked() -> TokenRequest:
+def _token_request() -> TokenRequest:
     try:
         body = read_body(request.environ, max_bytes=MAX_BODY_BYTES)
     except (BodyCutOff, MalformedRequest) as refused:

@@ -148,12 +148,12 @@ def _erase(
     pseudonyms: Pseudonyms,
     people: Sequence[Person],
     query: str,
-    asked: dict[str, Any],
+    parameters: dict[str, Any],
 ) -> int:
     if not people:
         return 0
-    asked = {
-        **asked,
+    parameters = {
+        **parameters,
         "types": list(_CARD_HOLDER.payloads),
         "organizations": [person.organization for person in people],
         "references": [person.reference for person in people],
@@ -161,10 +161,10 @@ def _erase(
         "recreated": [person.recreated_at for person in people],
     }
     while True:
-        theirs = connection.execute(query, asked, prepare=False).fetchall()
-        if not theirs:
+        deliveries = connection.execute(query, parameters, prepare=False).fetchall()
+        if not deliveries:
             return 0
-        plain = {position: people[person] for _, _, _, position, person, is_plain, _ in theirs if is_plain}
+        plain = {position: people[person] for _, _, _, position, person, is_plain, _ in deliveries if is_plain}
         entries = [EventEntry._make(row) for row in connection.execute(_ENTRIES, [list(plain)])]
         logged = [parse_entry(entry) for entry in entries]
         change = rewriting(
@@ -173,7 +173,7 @@ def _erase(
             {event.position or 0: _rewritten(event, plain[event.position or 0], pseudonyms) for event in logged},
             ChangeReason.CARD_HOLDER_ERASED,
         )
-        change.before += _statements(pseudonyms, people, theirs)
+        change.before += _statements(pseudonyms, people, deliveries)
         change.before += [_rewrite_journal(people, change), _rewrite_announcements(people, change)]
         if query is _OF_PEOPLE:
             erased = [{"organization": person.organization, "pseudonym": person.pseudonym} for person in people]
@@ -182,7 +182,7 @@ def _erase(
             commit(connection, change)
         except Outdated:
             continue
-        return len(theirs)
+        return len(deliveries)
 
 
 def _rewrite_journal(people: Sequence[Person], change: LogChange) -> tuple[str, dict[str, Any]]:
@@ -227,12 +227,12 @@ def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
 
 
 def _statements(
-    pseudonyms: Pseudonyms, people: Sequence[Person], theirs: Sequence[tuple[Any, ...]]
+    pseudonyms: Pseudonyms, people: Sequence[Person], deliveries: Sequence[tuple[Any, ...]]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the statements that delete what else names *people*, of the deliveries *theirs*."""
+    """Return the statements that delete what else names *people*, of the deliveries *deliveries*."""
     logged: list[Row] = []
     outcomes: list[Row] = []
-    for delivery_id, webhook_id, own, _, person, is_plain, of_event in theirs:
+    for delivery_id, webhook_id, own, _, person, is_plain, of_event in deliveries:
         known = [bytes(value) for value in ((own, of_event) if is_plain else (own,)) if value is not None]
         logged += [{"webhook_id": webhook_id, "plain": bytea(value)} for value in known]
         done = own is not None and not is_plain and bytes(own) == bytes(of_event)  # in a walk before this one

@@ -75,8 +75,8 @@ class Pseudonyms:
         """Return the pseudonym of the fingerprint of a payload that named the person."""
         return self._keyed(b"fingerprint\0" + plain)
 
-    def _keyed(self, said: bytes) -> bytes:
-        return hmac.digest(self._key, said, hashlib.sha256)
+    def _keyed(self, content: bytes) -> bytes:
+        return hmac.digest(self._key, content, hashlib.sha256)
 
 
 def read_pseudonyms(connection: psycopg.Connection[Any], encryption: Encryption | None) -> Pseudonyms | None:

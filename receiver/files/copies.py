@@ -97,10 +97,10 @@ def copy_receipts(
     No organization means all. A copy that exists is not written again. Raises ``OperationRefused`` when the
     folder cannot be written to.
     """
-    asked = {"since": since, "everybody": not organizations, "organizations": list(organizations)}
+    parameters = {"since": since, "everybody": not organizations, "organizations": list(organizations)}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ", yield_per=500) as connection:
-        progress.total(connection.scalar(_COUNT, asked) or 0)
-        with connection.execute(_EACH, asked) as rows:
+        progress.total(connection.scalar(_COUNT, parameters) or 0)
+        with connection.execute(_EACH, parameters) as rows:
             for row in rows:
                 yield _copied(store, Filed(*row), directory)
                 progress.advance()

@@ -62,10 +62,10 @@ def not_here(
     connection: Connection, *, status: str | None, organizations: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
     """Return receipts whose files are not here, abandoned ones first; no organization means all."""
-    asked = {
+    parameters = {
         "status": status,
         "everybody": not organizations,
         "organizations": list(organizations),
         "limit": limit,
     }
-    return [dict(row) for row in connection.execute(_NOT_HERE, asked).mappings()]
+    return [dict(row) for row in connection.execute(_NOT_HERE, parameters).mappings()]

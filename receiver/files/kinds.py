@@ -66,18 +66,22 @@ def accept(head: bytes, *, announced: Iterable[str | None]) -> str:
     """
     if not head:
         raise DownloadError("the file is empty")
-    said = next((word for word in map(media_type, announced) if word not in _SAYS_NOTHING), "")
+    announced_type = next((word for word in map(media_type, announced) if word not in _SAYS_NOTHING), "")
     kind = kind_of(head)
     if kind is None:
-        raise DownloadError(f"the file is of a kind that is not kept{f'; announced was {said}' if said else ''}")
-    if kind in TEXTS and not _is_text(said):
-        raise DownloadError(f"a text ({kind}) came where {said or 'no text'} was announced")
-    if kind == "html" and said not in HTML | XML:
-        raise DownloadError(f"an HTML page arrived where {said} was announced: OpenCard refuses a download that way")
+        raise DownloadError(
+            f"the file is of a kind that is not kept{f'; announced was {announced_type}' if announced_type else ''}"
+        )
+    if kind in TEXTS and not _is_text(announced_type):
+        raise DownloadError(f"a text ({kind}) came where {announced_type or 'no text'} was announced")
+    if kind == "html" and announced_type not in HTML | XML:
+        raise DownloadError(
+            f"an HTML page arrived where {announced_type} was announced: OpenCard refuses a download that way"
+        )
     if kind == "html" and _PASSWORD.search(head):
         raise DownloadError("a login page arrived instead of the file")
     return kind
 
 
-def _is_text(said: str) -> bool:
-    return said.startswith("text/") or said.endswith(("json", "xml"))
+def _is_text(announced_type: str) -> bool:
+    return announced_type.startswith("text/") or announced_type.endswith(("json", "xml"))

@@ -146,10 +146,10 @@ def deliveries_by_hour(connection: Connection, *, hours: int = 24, organization:
     since = this_hour - (hours - 1) * HOUR
     counted = connection.scalar(_LAST_COUNTED)
     live = max(since, this_hour - (LIVE_HOURS - 1) * HOUR, *([] if counted is None else [counted + HOUR]))
-    asked = {"organization": organization}
-    rows = list(connection.execute(_HOURS, {**asked, "since": since, "until": live}).mappings())
+    parameters = {"organization": organization}
+    rows = list(connection.execute(_HOURS, {**parameters, "since": since, "until": live}).mappings())
     numbers: dict[tuple[datetime, str, str], int] = defaultdict(int)
-    rows += connection.execute(_LIVE, {**asked, "since": live, "until": this_hour + HOUR}).mappings()
+    rows += connection.execute(_LIVE, {**parameters, "since": live, "until": this_hour + HOUR}).mappings()
     for row in rows:
         numbers[row["hour"], row["source"], row["status"]] += row["deliveries"]
     return [Hour(*key, number) for key, number in sorted(numbers.items())]

@@ -126,5 +126,5 @@ def arguments(options: Iterable[tuple[str, Any]]) -> str | None:
             continue
         option = f"--{name.replace('_', '-')}" if name else ""
         typed.append(option if value is True else f"{option} {value}".strip())
-    said = " ".join(typed)
-    return (said if len(said) <= LONGEST else f"{said[:LONGEST]} …") or None
+    text = " ".join(typed)
+    return (text if len(text) <= LONGEST else f"{text[:LONGEST]} …") or None

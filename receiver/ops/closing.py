@@ -139,21 +139,21 @@ def close_month(
 
     Raises ``NotClosed`` with the reasons, and ``OperationRefused`` for an organization that is unknown here.
     """
-    asked = {"organization": organization, "month": month}
+    parameters = {"organization": organization, "month": month}
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
-        if connection.execute(_READ, asked).one_or_none() is not None:
+        if connection.execute(_READ, parameters).one_or_none() is not None:
             command = f"receiver close {shlex.quote(organization)} {month_name(month)}"
             raise NotClosed(organization, month, [f"it is closed already ({command} --show)"])
         if acknowledge is not None:
-            connection.execute(_ACKNOWLEDGE, {**asked, "by": by, "reason": acknowledge})
-        state = connection.execute(_MONTH_STATE, asked).mappings().one()
+            connection.execute(_ACKNOWLEDGE, {**parameters, "by": by, "reason": acknowledge})
+        state = connection.execute(_MONTH_STATE, parameters).mappings().one()
         if not state["known"]:
             raise OperationRefused(f"organization {organization!r} is unknown here: receiver webhooks list has them")
         reasons = _reasons(connection, organization, state)
         if reasons:
             raise NotClosed(organization, month, reasons)
         names = ("complete_through", "acknowledged_gaps", "position")
-        connection.execute(_CLOSE, {**asked, "by": by, **{name: state[name] for name in names}})
+        connection.execute(_CLOSE, {**parameters, "by": by, **{name: state[name] for name in names}})
         return _certificate(connection, organization, month)
 
 
@@ -197,13 +197,13 @@ def read_certificate(engine: Engine, organization: str, month: date) -> Certific
 
 def verify_closing(engine: Engine, certificate: Certificate) -> dict[str, tuple[Any, Any]]:
     """Return the values that differ from the closing: recorded, and computed now; empty if none does."""
-    asked = {
+    parameters = {
         "organization": certificate.organization_reference_id,
         "month": certificate.month,
         "position": certificate.position,
     }
     with engine.connect() as connection:
-        content = connection.execute(_LINES, asked).mappings().one()
+        content = connection.execute(_LINES, parameters).mappings().one()
     return {
         name: (getattr(certificate, name), value)
         for name, value in content.items()
@@ -212,8 +212,8 @@ def verify_closing(engine: Engine, certificate: Certificate) -> dict[str, tuple[
 
 
 def _certificate(connection: Connection, organization: str, month: date) -> Certificate:
-    asked = {"organization": organization, "month": month}
-    row = connection.execute(_READ, asked).mappings().one_or_none()
+    parameters = {"organization": organization, "month": month}
+    row = connection.execute(_READ, parameters).mappings().one_or_none()
     if row is None:
         name = month_name(month)
         command = f"receiver close {shlex.quote(organization)} {name}"

@@ -59,10 +59,10 @@ def accept_deliveries(engine: Engine, ids: Sequence[int], *, by: str, reason: st
     """
     if not reason.strip():
         raise OperationRefused("accepting deliveries needs a reason: it is recorded with them")
-    asked = sorted(set(ids))
+    unique_ids = sorted(set(ids))
     with engine.begin() as connection:
-        _check(connection, asked)
-        parameters = {"ids": asked, "by": by, "reason": storable(reason.strip())}
+        _check(connection, unique_ids)
+        parameters = {"ids": unique_ids, "by": by, "reason": storable(reason.strip())}
         return connection.scalar(_CONFIRM, parameters) or 0
 
 

@@ -90,20 +90,22 @@ class OpenCardChecks:
         try:
             answer = httpx.get(url, verify=tls_context(), timeout=self._access.timeout, headers=JSON_ONLY)
         except httpx.HTTPError as error:
-            said = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
-            self.findings.broken(API, said)
+            message = f"no answer ({type(error).__name__}) from {there}: check OPENCARD_API_URL and the network"
+            self.findings.broken(API, message)
             return
         status = answer.status_code
         if is_html_refusal(answer):
-            said = f"{html_refusal(answer)}: check that OPENCARD_API_URL={there} is OpenCard's API, and what is between"
-            self.findings.broken(API, said)
+            message = (
+                f"{html_refusal(answer)}: check that OPENCARD_API_URL={there} is OpenCard's API, and what is between"
+            )
+            self.findings.broken(API, message)
         elif status in ASKING:
             self.findings.ok(API, f"{there} answers")
         elif status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.findings.broken(API, f"{there} answers {status}: try again later")
         else:
-            said = f"{there} answers {status} where OpenCard's API asks for a token: check OPENCARD_API_URL"
-            self.findings.broken(API, said)
+            message = f"{there} answers {status} where OpenCard's API asks for a token: check OPENCARD_API_URL"
+            self.findings.broken(API, message)
 
     def check_client(self, *, wanted: Collection[str], unknown: str | None) -> None:
         """Check the client's id and secret, and each scope by asking for it alone.
@@ -242,8 +244,8 @@ class OpenCardChecks:
             if not isinstance(error, ResourceMissing):
                 return CheckResult(webhook.check, CheckState.BROKEN, str(error))
             self._deleted.append(webhook)
-            said = f"{webhook.opencard_webhook_id} was deleted at OpenCard: run receiver bootstrap"
-            return CheckResult(webhook.check, CheckState.BROKEN, said)
+            message = f"{webhook.opencard_webhook_id} was deleted at OpenCard: run receiver bootstrap"
+            return CheckResult(webhook.check, CheckState.BROKEN, message)
         except OpenCardError as error:
             return CheckResult(webhook.check, CheckState.BROKEN, str(error))
         return self._judge(webhook, found, unreadable=None if logs is None else _unreadable(logs, webhook))
@@ -275,9 +277,9 @@ class OpenCardChecks:
             return CheckResult(
                 webhook.check, CheckState.NOTE, f"registered and active; {PUBLIC_ADDRESS} is broken: {address}"
             )
-        said = "active" if found.active else "registered; OpenCard does not report whether it is active"
-        said = "; ".join((said, *webhook.unavailable))
-        return CheckResult(webhook.check, CheckState.OK if found.active else CheckState.NOTE, said)
+        message = "active" if found.active else "registered; OpenCard does not report whether it is active"
+        message = "; ".join((message, *webhook.unavailable))
+        return CheckResult(webhook.check, CheckState.OK if found.active else CheckState.NOTE, message)
 
     def _wrong_address(self, webhook: CheckedWebhook, url: str) -> str | None:
         keys = (webhook.endpoint_key, *webhook.previous_keys)

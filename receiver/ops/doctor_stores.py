@@ -152,8 +152,8 @@ def check_redis(settings: Settings, problems: dict[str, str], findings: CheckRes
     try:
         check_writes(client)
     except RedisError as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        findings.broken(REDIS, f"REDIS_URL: {said}; deliveries are stored, but not processed until Redis is back")
+        message = " ".join(str(error).split()).rstrip(".")
+        findings.broken(REDIS, f"REDIS_URL: {message}; deliveries are stored, but not processed until Redis is back")
     else:
         findings.ok(REDIS, "takes writes")
     finally:

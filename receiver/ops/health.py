@@ -35,7 +35,7 @@ OK: Final = "ok"
 
 
 class HealthProbe:
-    """A check in a thread of its own, one at a time: callers that come meanwhile wait for the same result."""
+    """A check in a separate thread, one at a time: callers that come meanwhile wait for the same result."""
 
     def __init__(self, ask: Callable[[], str]) -> None:
         self._ask = ask

@@ -78,7 +78,7 @@ class ReplayDelivery(Base):
     status_before: Mapped[str] = mapped_column(Text, comment="its status when it was selected")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
-        comment="processed in a batch of its own: it crashed a worker before",
+        comment="processed in a separate batch: it crashed a worker before",
     )
     queued_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="when it was queued; null while its turn has not come"

@@ -68,12 +68,12 @@ def start_replay(
     with engine.begin() as connection:
         if not isinstance(wanted, Filter):
             check_ids(connection, wanted)
-        asked = {
+        parameters = {
             "requested_by": _text(requested_by),
             "reason": _text(reason.strip()),
             "filter": selection_as_json(wanted, limit),
         }
-        replay_id = int(connection.execute(_CREATE, asked).scalar_one())
+        replay_id = int(connection.execute(_CREATE, parameters).scalar_one())
     try:
         selected = _select(engine, replay_id, wanted, limit, progress)
     except BaseException:

@@ -104,8 +104,8 @@ def read_replay(connection: Connection, replay_id: int) -> ReplayState:
 
 def list_replays(connection: Connection, *, before: int | None = None, limit: int = 50) -> list[ReplayState]:
     """Return the newest *limit* replays; *before*: those with a smaller id only."""
-    asked = {"before": 2**63 - 1 if before is None else before, "limit": limit}
-    return [_replay(row) for row in connection.execute(_SOME, asked).mappings()]
+    parameters = {"before": 2**63 - 1 if before is None else before, "limit": limit}
+    return [_replay(row) for row in connection.execute(_SOME, parameters).mappings()]
 
 
 def what_failed(connection: Connection, replay_id: int) -> list[SelectionGroup]:

@@ -53,7 +53,7 @@ def count_resolvable(engine: Engine, wanted: Selection) -> int:
     with engine.connect() as connection:
         for ids in batches(connection, wanted):
             _check(connection, ids, wanted)
-            number += connection.scalar(_COUNT, _asked(ids)) or 0
+            number += connection.scalar(_COUNT, _parameters(ids)) or 0
     return number
 
 
@@ -72,7 +72,7 @@ def resolve_deliveries(engine: Engine, wanted: Selection, *, by: str, reason: st
             _check(reading, ids, wanted)
             reading.rollback()  # no transaction stays open while others write
             with engine.begin() as connection:
-                number += connection.execute(_RESOLVE, {**_asked(ids), **parameters}).rowcount
+                number += connection.execute(_RESOLVE, {**_parameters(ids), **parameters}).rowcount
     return number
 
 
@@ -91,7 +91,7 @@ def _check(connection: Connection, ids: list[int], wanted: Selection) -> None:
     """Raise where a delivery that was asked for by its id needs no decision; a filter leaves those out."""
     if isinstance(wanted, Filter):
         return
-    wrong = connection.execute(_NOT_RESOLVABLE, _asked(ids)).one_or_none()
+    wrong = connection.execute(_NOT_RESOLVABLE, _parameters(ids)).one_or_none()
     if wrong is not None:
         what = "a test delivery" if wrong.status in RESOLVABLE else wrong.status
         raise OperationRefused(
@@ -99,5 +99,5 @@ def _check(connection: Connection, ids: list[int], wanted: Selection) -> None:
         )
 
 
-def _asked(ids: list[int]) -> dict[str, list[int] | list[str]]:
+def _parameters(ids: list[int]) -> dict[str, list[int] | list[str]]:
     return {"ids": ids, "statuses": list(RESOLVABLE)}

@@ -1,4 +1,4 @@
-"""Check whether a delivery could be stored, over a connection of its own: for commands and ``/readyz``."""
+"""Check whether a delivery could be stored, over a separate connection: for commands and ``/readyz``."""
 
 from __future__ import annotations
 

@@ -171,28 +171,28 @@ class CompletenessHour:
     """Events that the log has without a payload."""
 
 
-def read_traffic(connection: Connection, asked: Range, now: datetime) -> list[Part]:
+def read_traffic(connection: Connection, range_: Range, now: datetime) -> list[Part]:
     """Return the parts of a range that ends with the hour or minute of *now*, oldest first."""
-    unit = min(HOUR, asked.step)
-    number = asked.length // asked.step
+    unit = min(HOUR, range_.step)
+    number = range_.length // range_.step
     end = _begin(now, unit) + unit
-    beginnings = [end - (number - place) * asked.step for place in range(number)]
+    beginnings = [end - (number - place) * range_.step for place in range(number)]
     counts: dict[datetime, dict[str, int]] = {at: defaultdict(int) for at in beginnings}
 
     def add(at: datetime, kind: str, several: int) -> None:
-        place = (at - beginnings[0]) // asked.step
+        place = (at - beginnings[0]) // range_.step
         if 0 <= place < number:
             counts[beginnings[place]][kind] += several
 
     since = {"since": beginnings[0]}
-    if asked.step < HOUR:
+    if range_.step < HOUR:
         for row in connection.execute(_MINUTES, since):
             add(row.at, "processed", int(row.processed or 0))
             add(row.at, "failed", int(row.failed or 0))
         for row in connection.execute(_RECOVERED, since):
             add(row.minute, "recovered", row.number)
     else:
-        for each in deliveries_by_hour(connection, hours=asked.length // HOUR):
+        for each in deliveries_by_hour(connection, hours=range_.length // HOUR):
             add(each.hour, _kind(each.source, each.status), each.deliveries)
     for row in connection.execute(_REFUSED, since):
         add(row.minute, "refused", row.number)

@@ -85,8 +85,8 @@ def request_reconcile(connection: Connection, webhook_id: int) -> bool:
 
 def read_webhook(connection: Connection, webhook_id: int) -> WebhookDetails | None:
     """Return what is known of a webhook, by this service's id; ``None`` where there is none."""
-    asked = {"id": webhook_id}
-    row = connection.execute(_WEBHOOK, asked).mappings().one_or_none()
+    parameters = {"id": webhook_id}
+    row = connection.execute(_WEBHOOK, parameters).mappings().one_or_none()
     if row is None:
         return None
     unavailable: dict[str, list[str]] = defaultdict(list)
@@ -94,7 +94,7 @@ def read_webhook(connection: Connection, webhook_id: int) -> WebhookDetails | No
         unavailable[why["reason"]].append(flag)
     return WebhookDetails(
         webhook=dict(row),
-        refused=[dict(each) for each in connection.execute(_REFUSED, asked).mappings()],
-        runs=[dict(each) for each in connection.execute(_RUNS, asked).mappings()],
+        refused=[dict(each) for each in connection.execute(_REFUSED, parameters).mappings()],
+        runs=[dict(each) for each in connection.execute(_RUNS, parameters).mappings()],
         unavailable=unavailable,
     )

@@ -67,8 +67,8 @@ RETURNING replay.selected, replay.processed, replay.failed
 def queue_replayed(connection: psycopg.Connection[Any], limit: int) -> bool:
     """Queue up to *limit* deliveries of one replay; return whether there were any."""
     for (replay_id,) in connection.execute(_TURNS).fetchall():
-        asked = {"replay_id": replay_id, "limit": limit, "without_body": WITHOUT_BODY}
-        (queued,) = connection.execute(_QUEUE, asked, prepare=False).fetchone() or (0,)
+        parameters = {"replay_id": replay_id, "limit": limit, "without_body": WITHOUT_BODY}
+        (queued,) = connection.execute(_QUEUE, parameters, prepare=False).fetchone() or (0,)
         if queued:
             return True
     return False
@@ -86,8 +86,8 @@ def end_replays(connection: psycopg.Connection[Any]) -> None:
 
 def _end_replay(connection: psycopg.Connection[Any], replay_id: int, *, cancelled: bool) -> None:
     """End a replay, with its totals, if nothing of it waits any more; of a *cancelled* one nothing more is queued."""
-    asked = {"replay_id": replay_id, "cancelled": CANCELLED, "at_once": CANCELLED_AT_ONCE}
-    while cancelled and connection.execute(_CANCEL, asked, prepare=False).rowcount == CANCELLED_AT_ONCE:
+    parameters = {"replay_id": replay_id, "cancelled": CANCELLED, "at_once": CANCELLED_AT_ONCE}
+    while cancelled and connection.execute(_CANCEL, parameters, prepare=False).rowcount == CANCELLED_AT_ONCE:
         pass
     ended = connection.execute(_END_REPLAY, {"replay_id": replay_id}).fetchone()
     if ended is not None:

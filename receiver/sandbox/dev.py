@@ -172,7 +172,7 @@ def psql(servers: LocalServers, statement: str) -> str:
 
 
 def following(servers: LocalServers) -> str:
-    """Return the line that follows the ledger from outside the processes, with tables in a database of its own."""
+    """Return the line that follows the ledger from outside the processes, with tables in a separate database."""
     own = servers.postgres.create_database("following", drop_first=True)
     program = project_file("examples") / "ems_reader.py"
     return f"EMS_URL='{reader_address(servers.engine)}' OWN_URL='{own}' {sys.executable} {program} ledger"

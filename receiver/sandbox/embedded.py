@@ -138,7 +138,7 @@ class EmbeddedPostgres:
 class EmbeddedValkey:
     """A Valkey server on a free loopback port, which it keeps when started again; it stores nothing on disk.
 
-    It runs in a session of its own, so that Ctrl+C does not end it while other processes still use it.
+    It runs in a separate session, so that Ctrl+C does not end it while other processes still use it.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -107,12 +107,12 @@ async def challenge(client: httpx.AsyncClient, registration: Registration) -> bo
 
     Returns whether it answered 200 with the right ``X-Verify-Token``; no answer at all is a no.
     """
-    asked = Challenge.of(registration.url)
+    challenge = Challenge.of(registration.url)
     try:
-        answer = await client.get(asked.url, headers=HEADERS)
+        answer = await client.get(challenge.url, headers=HEADERS)
     except httpx.TransportError:
         return False
-    return asked.passed_by(answer, registration.secret)
+    return challenge.passed_by(answer, registration.secret)
 
 
 class _NotAccepted(Exception):

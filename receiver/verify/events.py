@@ -49,12 +49,12 @@ def slices(
     (last,) = connection.execute(_LAST).fetchone() or (0,)
     progress.stage("events from deliveries")
     for after in range(0, last, DELIVERIES_AT_ONCE):
-        asked = {
+        parameters = {
             "after": after,
             "until": after + DELIVERIES_AT_ONCE,
             "organizations": None if organizations is None else list(organizations),
         }
-        rows = connection.execute(_APPLIED, asked)
+        rows = connection.execute(_APPLIED, parameters)
         yield [
             (
                 ClaimedDelivery(

@@ -96,8 +96,8 @@ def ranges(
     progress.stage(f"rows of {organization}")
     after = ""
     while True:
-        asked = {"organization": organization, "after": after, "limit": SUBJECTS_AT_ONCE}
-        rows = connection.execute(_SUBJECTS, asked).fetchall()
+        parameters = {"organization": organization, "after": after, "limit": SUBJECTS_AT_ONCE}
+        rows = connection.execute(_SUBJECTS, parameters).fetchall()
         until = rows[-1][0] if len(rows) == SUBJECTS_AT_ONCE else None
         kinds = {id_: {KIND_OF[type_].name for type_ in types if type_ in KIND_OF} for id_, types in rows}
         yield (

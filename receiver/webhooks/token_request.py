@@ -64,15 +64,15 @@ def read_token_request(body: bytes, content_type: str, authorization: str | None
     return by_header
 
 
-def matching_client(asked: TokenRequest, expected: Expected) -> Credentials | None:
-    """Return which of the good credentials of a webhook *asked* proves, or ``None``. Takes constant time for each."""
-    secret = asked.client_secret.encode("utf-8", "surrogatepass")
+def matching_client(request: TokenRequest, expected: Expected) -> Credentials | None:
+    """Return which of the good credentials of a webhook *request* proves, or ``None``. Takes constant time for each."""
+    secret = request.client_secret.encode("utf-8", "surrogatepass")
     for authentication in (expected.current, expected.previous):
         if authentication is None or authentication.type is not AuthenticationType.OAUTH:
             continue
         client = authentication.credentials
         right = hmac.compare_digest(secret, client.oauth_client_secret.encode())
-        if right and secret and asked.client_id == client.oauth_client_id:
+        if right and secret and request.client_id == client.oauth_client_id:
             return client
     return None
 

@@ -1,6 +1,6 @@
 """The console for operators at ``/ops/``. Its pages are complete without its script, which refreshes them.
 
-- ``application``  an application of its own: who is admitted, which headers protect, which pages there are
+- ``application``  a separate application: who is admitted, which headers protect, which pages there are
 - ``sign_in``      signing in and out, with ``sessions``, ``passwords`` and ``limits`` (how often one may try)
 - ``oidc``         signing in by OpenID Connect
 - ``overview``     the status of the service, with the bars of ``chart``

@@ -1,4 +1,4 @@
-"""The console as an application of its own, which the web process serves under ``/ops``.
+"""The console as a separate application, which the web process serves under ``/ops``.
 
 Apart, so that sessions, CSRF tokens and headers are the console's matter alone: a delivery never meets them.
 """

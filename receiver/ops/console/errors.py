@@ -84,11 +84,11 @@ def _list() -> str:
 
 
 def _refused(refused: OperationRefused) -> Answer:
-    said = str(refused)
-    said = said[:1].upper() + said[1:]
+    message = str(refused)
+    message = message[:1].upper() + message[1:]
     if request.method == "GET":
-        return _page(404, SAID[404][0], said.partition(";")[0] + ".", back=_list())
-    return _page(409, "Not possible", said + ".")
+        return _page(404, SAID[404][0], message.partition(";")[0] + ".", back=_list())
+    return _page(409, "Not possible", message + ".")
 
 
 def not_recorded() -> Answer:

@@ -44,13 +44,13 @@ MAX_ISSUES: Final = 200
 @blueprint.get("/")
 def overview() -> str:
     """Show the status of the service."""
-    asked = RANGES.get(request.args.get("range", RANGE))
-    if asked is None:
+    chosen = RANGES.get(request.args.get("range", RANGE))
+    if chosen is None:
         abort(404)
     with reading() as connection:
         service = read_status(query_of(connection))
         failures = failures_by_error(connection)
-        parts = read_traffic(connection, asked, service.at)
+        parts = read_traffic(connection, chosen, service.at)
         replays, deploys = read_replays(connection, parts[0].at), read_deploys(connection, parts[0].at)
         outages = read_outages(connection, parts[0].at)
         pace, latency = rate(connection), read_latency(connection)
@@ -86,12 +86,12 @@ def overview() -> str:
         only_the_newest=service.failures > MAX_FAILURES and MAX_FAILURES,
         more_failures=len(failures) - MAX_GROUPS,
         ranges=RANGES.values(),
-        asked=asked,
+        chosen=chosen,
         chart=chart,
-        marks=[(each, place_in(chart, parts, asked.step, each.at)) for each in replays],
-        deploys=[(each, place_in(chart, parts, asked.step, each.at)) for each in deploys],
+        marks=[(each, place_in(chart, parts, chosen.step, each.at)) for each in replays],
+        deploys=[(each, place_in(chart, parts, chosen.step, each.at)) for each in deploys],
         outages=[
-            (each, *(place_in(chart, parts, asked.step, moment) for moment in (each.began, each.ended or service.at)))
+            (each, *(place_in(chart, parts, chosen.step, moment) for moment in (each.began, each.ended or service.at)))
             for each in outages
         ],
         sums=totals(parts),

@@ -213,8 +213,8 @@ def read_log_entries(connection: Connection, delivery: DeliveryDetails) -> tuple
     """Return OpenCard's attempts to deliver the event, as far as its log was read."""
     if delivery.fingerprint is None:
         return ()
-    asked = {"webhook_id": delivery.summary.webhook_id, "fingerprint": delivery.fingerprint}
-    return tuple(LogEntry(**row) for row in connection.execute(_LOG, asked).mappings())
+    parameters = {"webhook_id": delivery.summary.webhook_id, "fingerprint": delivery.fingerprint}
+    return tuple(LogEntry(**row) for row in connection.execute(_LOG, parameters).mappings())
 
 
 def _resolution(connection: Connection, delivery_id: int) -> Resolution | None:
@@ -230,5 +230,5 @@ def _decision(connection: Connection, delivery_id: int) -> Decision | None:
 def _same_event(connection: Connection, row: RowMapping) -> tuple[DeliverySummary, ...]:
     if row["position"] is None:
         return ()
-    asked = {"id": row["id"], "position": row["position"]}
-    return summaries(connection, connection.execute(_ALIKE, asked).mappings())
+    parameters = {"id": row["id"], "position": row["position"]}
+    return summaries(connection, connection.execute(_ALIKE, parameters).mappings())

@@ -135,7 +135,7 @@ def search(connection: Connection, wanted: Filter, *, before: int | None, max_ex
     """Return how deliveries are found that have an id below *before*, newest first."""
     webhooks = _webhooks_of(connection, wanted)
     parameters = {
-        **_asked(wanted, webhooks),
+        **_parameters(wanted, webhooks),
         "max_examined": max_examined,
         "before": _below(connection, wanted, before),
     }
@@ -143,7 +143,7 @@ def search(connection: Connection, wanted: Filter, *, before: int | None, max_ex
     return Search(source, order, _conditions(wanted), parameters)
 
 
-def _asked(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
+def _parameters(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
     return {
         "statuses": list(wanted.statuses),
         "events": list(wanted.events),

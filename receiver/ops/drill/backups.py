@@ -89,9 +89,9 @@ def find_programs(version: str | None) -> Path:
         return Path(program).resolve().parent
     program = shutil.which("pg_config")
     if program:
-        asked = subprocess.run([program, "--bindir"], check=True, capture_output=True, text=True)
-        if (Path(asked.stdout.strip()) / "pg_ctl").exists():
-            return Path(asked.stdout.strip())
+        printed = subprocess.run([program, "--bindir"], check=True, capture_output=True, text=True)
+        if (Path(printed.stdout.strip()) / "pg_ctl").exists():
+            return Path(printed.stdout.strip())
     wanted = f"PostgreSQL {version}" if version else "PostgreSQL"
     raise OperationRefused(
         f"the programs of {wanted} are not found: install the server, or name their folder by --postgres-bin"

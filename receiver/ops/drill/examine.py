@@ -185,8 +185,8 @@ def examine(server: RestoredServer, settings: Settings, files: FileStore, drill:
     try:
         _examine(server, settings, files, drill, progress)
     except (DBAPIError, psycopg.Error) as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        raise OperationRefused(f"PostgreSQL failed in the copy: {' '.join(str(said).split())}") from error
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise OperationRefused(f"PostgreSQL failed in the copy: {' '.join(str(reason).split())}") from error
 
 
 def stopped(drill: Drill, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""A backup of PostgreSQL, restored into a folder of its own and started there, apart from the server in production.
+"""A backup of PostgreSQL, restored into a separate folder and started there, apart from the server in production.
 
 The copy listens on a Unix socket in its folder and on nothing else, uses none of production's configuration, archives
 no WAL, replicates nothing, and ends with the block.
@@ -507,8 +507,8 @@ def _quoted(value: object) -> str:
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _failed(command: Sequence[str], said: str) -> OperationRefused:
-    return OperationRefused(f"{Path(command[0]).name} failed: {said.strip()[-LOG_SHOWN:]}")
+def _failed(command: Sequence[str], output: str) -> OperationRefused:
+    return OperationRefused(f"{Path(command[0]).name} failed: {output.strip()[-LOG_SHOWN:]}")
 
 
 def _tablespaces(place: Path) -> OperationRefused:

@@ -132,7 +132,7 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
 def note_changes(connection: Connection, changed: Sequence[StoredIssue], targets: Sequence[Target]) -> None:
     """Note that issues changed state, in the transaction of the change."""
     if changed and targets:
-        asked = {
+        parameters = {
             "issue_ids": [each.id for each in changed],
             "states": [str(each.issue.state) for each in changed],
             "opened": [each.issue.opened_at for each in changed],
@@ -140,7 +140,7 @@ def note_changes(connection: Connection, changed: Sequence[StoredIssue], targets
             "targets": [target.key for target in targets],
             "lowest": [int(target.lowest) for target in targets],
         }
-        connection.execute(_NOTE, asked)
+        connection.execute(_NOTE, parameters)
 
 
 def send_due(engine: Engine, targets: Iterable[Target], *, link: str) -> int:

@@ -76,8 +76,8 @@ class Outage:
         """Return what is to be recorded, once PostgreSQL answers again; nothing if another scheduler has done so."""
         if self.since is None or not self._lasted:
             return None
-        asked = {"kind": str(FindingKind.STORAGE), "subject": SUBJECT, "since": self.since}
-        if connection.scalar(_IS_RECORDED, asked):
+        parameters = {"kind": str(FindingKind.STORAGE), "subject": SUBJECT, "since": self.since}
+        if connection.scalar(_IS_RECORDED, parameters):
             return None
         words = f"PostgreSQL could not be used for {round(time.monotonic() - self._began)} seconds: {self._words()}"
         return Finding(FindingKind.STORAGE, words, SUBJECT, since=self.since)

@@ -74,8 +74,8 @@ def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime
     An issue that reopened counts as changed. *at*: the time of the check, by the database's clock.
     """
     found = {(str(finding.kind), finding.subject): finding for finding in findings}
-    asked = {"kinds": [kind for kind, _ in found], "subjects": [subject for _, subject in found]}
-    rows = [*connection.execute(_LIVE).mappings(), *connection.execute(_FOUND_AGAIN, asked).mappings()]
+    parameters = {"kinds": [kind for kind, _ in found], "subjects": [subject for _, subject in found]}
+    rows = [*connection.execute(_LIVE).mappings(), *connection.execute(_FOUND_AGAIN, parameters).mappings()]
     known = {(row["kind"], row["subject"]): _stored(row) for row in rows}
     changed = []
     for key in known.keys() | found.keys():
@@ -94,9 +94,9 @@ def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime
 def accepted(connection: Connection, findings: Iterable[Finding], *, at: datetime) -> list[Finding]:
     """Return the findings that a person acknowledged or resolved."""
     found = list(findings)
-    asked = {"kinds": [str(each.kind) for each in found], "subjects": [each.subject for each in found]}
+    parameters = {"kinds": [str(each.kind) for each in found], "subjects": [each.subject for each in found]}
     query = text(_FOUND_AGAIN.text.replace("FOR UPDATE", ""))
-    rows = connection.execute(query, asked).mappings()
+    rows = connection.execute(query, parameters).mappings()
     known = {(row["kind"], row["subject"]): _stored(row).issue for row in rows}
     return [each for each in found if lifecycle.is_accepted(known.get((str(each.kind), each.subject)), each, at)]
 

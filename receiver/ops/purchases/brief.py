@@ -27,10 +27,10 @@ JOIN ems.transactions AS purchase
 
 def read_purchases_of(connection: Connection, rows: Iterable[DeliverySummary]) -> dict[int, RowMapping]:
     """Return ``merchant``, ``amount`` and ``currency`` of the purchase of each delivery that has one, by its id."""
-    asked = [row for row in rows if row.transaction_id is not None]
+    named = [row for row in rows if row.transaction_id is not None]
     parameters = {
-        "ids": [row.id for row in asked],
-        "organizations": [row.organization_reference_id for row in asked],
-        "transactions": [row.transaction_id for row in asked],
+        "ids": [row.id for row in named],
+        "organizations": [row.organization_reference_id for row in named],
+        "transactions": [row.transaction_id for row in named],
     }
     return {row["delivery_id"]: row for row in connection.execute(_PURCHASES, parameters).mappings()}

@@ -140,13 +140,13 @@ def find_purchases(
     *before* that is of no page.
     """
     place = None if before is None else _place(before)
-    asked = {**_asked(wanted, place), "limit": limit + 1}
+    parameters = {**_parameters(wanted, place), "limit": limit + 1}
     query = _PAGE.format(source=_source(wanted, place), conditions=_conditions(wanted), order=_ORDER)
     matching: list[dict[str, Any]] = []
     end: dict[str, Any] | None = None
     # First at few: all that a page may look at would be read though the first ones are enough.
     for look in sorted({min(FIRST_LOOK * limit, max_examined), max_examined}):
-        rows = [dict(row) for row in connection.execute(text(query), {**asked, "max_examined": look}).mappings()]
+        rows = [dict(row) for row in connection.execute(text(query), {**parameters, "max_examined": look}).mappings()]
         matching = [row for row in rows if row["matches"]]
         end = next((row for row in rows if not row["matches"]), None)
         if len(matching) > limit:
@@ -213,9 +213,9 @@ def _conditions(wanted: PurchaseFilter) -> str:
     return " AND ".join(conditions) or "true"
 
 
-def _asked(wanted: PurchaseFilter, place: tuple[date, str, str] | None) -> dict[str, Any]:
+def _parameters(wanted: PurchaseFilter, place: tuple[date, str, str] | None) -> dict[str, Any]:
     last = wanted.last_day or date.max
-    asked: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "organizations": list(wanted.organizations),
         "transaction": wanted.transaction_id,
         "invoice": wanted.invoice_number,
@@ -228,11 +228,11 @@ def _asked(wanted: PurchaseFilter, place: tuple[date, str, str] | None) -> dict[
     }
     if wanted.amount is not None:
         amount = abs(wanted.amount)
-        asked |= {"lowest": max(Decimal(), amount - wanted.tolerance), "highest": amount + wanted.tolerance}
+        parameters |= {"lowest": max(Decimal(), amount - wanted.tolerance), "highest": amount + wanted.tolerance}
     if place is not None:
         day, transaction, organization = place
-        asked |= {"at_day": day, "at_id": transaction, "at_organization": organization, "last": min(last, day)}
-    return asked
+        parameters |= {"at_day": day, "at_id": transaction, "at_organization": organization, "last": min(last, day)}
+    return parameters
 
 
 def _token(row: dict[str, Any]) -> str:

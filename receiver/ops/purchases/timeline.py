@@ -132,9 +132,9 @@ def view_arguments(transaction_id: str, organization: str | None = None) -> str:
     return arguments([("", transaction_id), ("organization", organization), ("personal", True)]) or ""
 
 
-def rows_of(connection: Connection, query: TextClause, asked: Mapping[str, object]) -> tuple[dict[str, Any], ...]:
+def rows_of(connection: Connection, query: TextClause, parameters: Mapping[str, object]) -> tuple[dict[str, Any], ...]:
     """Return the rows of a query, by column."""
-    return tuple(dict(row) for row in connection.execute(query, asked).mappings())
+    return tuple(dict(row) for row in connection.execute(query, parameters).mappings())
 
 
 def _of_log(rows: Iterable[Mapping[str, Any]]) -> Iterator[Happening]:

@@ -71,12 +71,12 @@ def count_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) 
 
 def delete_bodies(connection: Connection, statuses: tuple[str, ...], span: Span) -> tuple[int, bool]:
     """Delete bodies of a span; return how many, and whether the span is finished."""
-    asked = {**span.parameters(), "statuses": list(statuses)}
-    unknown = connection.execute(_WITHOUT_FINGERPRINT, asked).all()
+    parameters = {**span.parameters(), "statuses": list(statuses)}
+    unknown = connection.execute(_WITHOUT_FINGERPRINT, parameters).all()
     if unknown:
         rows = [
             {"id": row.id, "fingerprint": "\\x" + event_fingerprint(row.event, row.body, row.organization).hex()}
             for row in unknown
         ]
         connection.execute(_IDENTIFY, {"rows": rows_parameter(rows)})
-    return connection.execute(_DELETE, asked).rowcount, len(unknown) < BODIES_AT_ONCE
+    return connection.execute(_DELETE, parameters).rowcount, len(unknown) < BODIES_AT_ONCE

@@ -140,8 +140,8 @@ class Erasing:
         pseudonyms = read_pseudonyms(driver_of(connection), self._encryption)
         assert pseudonyms is not None  # noqa: S101 - a person is marked
         people = self._people(connection, pseudonyms)
-        asked = {"after": self._position, "last": self._last, "limit": SLICE}
-        until = connection.scalar(_NEXT, asked)
+        parameters = {"after": self._position, "last": self._last, "limit": SLICE}
+        until = connection.scalar(_NEXT, parameters)
         with closing(writing_connection(self._engine)) as own:
             if until is None:
                 with self._engine.begin() as searches:

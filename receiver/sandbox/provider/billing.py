@@ -71,9 +71,9 @@ def rejected_flags(
     return found
 
 
-def reject(flags: list[str], style: Rejection, asked: Mapping[str, object]) -> Refused:
+def reject(flags: list[str], style: Rejection, requested: Mapping[str, object]) -> Refused:
     """Return the refusal of a webhook that asks for these *flags*."""
-    return _STYLES[style](flags, asked)
+    return _STYLES[style](flags, requested)
 
 
 def billing_fields(billing: ProviderBilling, style: BillingStyle) -> dict[str, object]:
@@ -116,8 +116,10 @@ _STYLES: Final[dict[Rejection, Callable[[list[str], Mapping[str, object]], Refus
     "forbidden": lambda _flags, _: _refused(HTTPStatus.FORBIDDEN, "This action is unauthorized."),
     "conflict": lambda _flags, _: _refused(HTTPStatus.CONFLICT, _NAMELESS),
     "empty": lambda _flags, _: _empty(),
-    "echo": lambda _flags, asked: _refused(
-        HTTPStatus.UNPROCESSABLE_ENTITY, _NAMELESS, request={name: asked[name] for name in asked if name != "secret"}
+    "echo": lambda _flags, requested: _refused(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        _NAMELESS,
+        request={name: value for name, value in requested.items() if name != "secret"},
     ),
 }
 

@@ -110,14 +110,14 @@ class Clients:
         secret = form.get("client_secret", "")
         if client is None or not hmac.compare_digest(client.secret.encode(), secret.encode()):
             raise Refused(HTTPStatus.UNAUTHORIZED, "invalid_client")
-        asked = frozenset(form.get("scope", "").split())
-        if asked - set(client.scopes) and not grants_silently:
+        requested = frozenset(form.get("scope", "").split())
+        if requested - set(client.scopes) and not grants_silently:
             raise malformed("invalid_scope")
         token = IssuedToken(
             value=secrets.token_urlsafe(SECRET_BYTES),
             client_id=client.id,
             account_id=client.account_id,
-            scopes=asked & set(client.scopes),
+            scopes=requested & set(client.scopes),
             expires_at=self._now() + timedelta(seconds=expires_in),
         )
         with self._lock:

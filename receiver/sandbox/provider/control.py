@@ -39,7 +39,7 @@ def control_routes(provider: Provider) -> Blueprint:
 
     @routes.post("/faults")
     def add_fault() -> Response:
-        fault = _asked(ApiFault)
+        fault = _request_of(ApiFault)
         provider.faults.add(fault)
         return _json(fault, HTTPStatus.CREATED)
 
@@ -59,7 +59,7 @@ def control_routes(provider: Provider) -> Blueprint:
 
     @routes.post("/events")
     def trigger_events() -> Response:
-        return _json(trigger(provider, _asked(Wanted), request.root_url.rstrip("/")), HTTPStatus.CREATED)
+        return _json(trigger(provider, _request_of(Wanted), request.root_url.rstrip("/")), HTTPStatus.CREATED)
 
     _account_routes(routes, provider)
     return routes
@@ -70,14 +70,14 @@ def _account_routes(routes: Blueprint, provider: Provider) -> None:
 
     @routes.post("/organizations")
     def add_organization() -> Response:
-        asked = _asked(_NewOrganization)
-        billing = None if asked.products is None else provider.state.add_billing(asked.products).id
-        made = provider.state.add_organization(asked.reference_id, billing_id=billing)
+        request = _request_of(_NewOrganization)
+        billing = None if request.products is None else provider.state.add_billing(request.products).id
+        made = provider.state.add_organization(request.reference_id, billing_id=billing)
         return _json(organization_fields(made), HTTPStatus.CREATED)
 
     @routes.put("/organizations/<int:organization_id>/products")
     def change_products(organization_id: int) -> Response:
-        billing = provider.state.add_billing(_asked(_Products).products).id
+        billing = provider.state.add_billing(_request_of(_Products).products).id
         changed = provider.state.change_organization(organization_id, billing_id=billing)
         return _json(organization_fields(changed))
 
@@ -110,7 +110,7 @@ class _Products(msgspec.Struct):
     products: list[str]
 
 
-def _asked(kind: type[T]) -> T:
+def _request_of(kind: type[T]) -> T:
     try:
         return msgspec.json.decode(request.get_data(), type=kind)
     except msgspec.DecodeError as error:

@@ -116,14 +116,14 @@ class Provider:
         """Ask the webhook at *url* to prove that it knows *secret*; no answer is a no."""
         if not self.behaviour.challenges_arrive:
             return False
-        asked = Challenge.of(url)
+        challenge = Challenge.of(url)
         try:
-            return asked.passed_by(self._http.get(asked.url, headers=HEADERS), secret)
+            return challenge.passed_by(self._http.get(challenge.url, headers=HEADERS), secret)
         except (httpx.TransportError, RuntimeError):  # the latter when the provider was closed meanwhile
             return False
 
     def in_background(self, work: Callable[[], None]) -> None:
-        """Start *work* in a thread of its own."""
+        """Start *work* in a separate thread."""
         thread = Thread(target=work, daemon=True)
         thread.start()
         with self._lock:
