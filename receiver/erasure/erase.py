@@ -1,7 +1,7 @@
-"""Erasing: what the log has of some card holders is rewritten under their pseudonyms, and the rows are folded again.
+"""Erasing: the events of some card holders are rewritten under their pseudonyms, and the rows are folded again.
 
-Each step is one transaction: all of it or nothing. References to a person are changed only in the log, because every
-row of ``ems`` is a fold of it; bodies, errors and the mirror of OpenCard's log go with it.
+Each step is one transaction: all of it or nothing. References to a person are changed only in the event log, because
+every row of ``ems`` is a fold of it; bodies, errors and the mirror of the delivery log are deleted with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ERASED: Final = "its card holder was erased"
 BODIES_AT_ONCE: Final = 20
 _CARD_HOLDER: Final = BY_NAME["card_holder"]
 
-# by reference: what the log still has of them; by pseudonym: retries of what is rewritten already
+# by reference: what the event log still has of them; by pseudonym: retries of what is rewritten already
 _DELIVERIES_ABOUT: Final = """
 SELECT stored.id, stored.webhook_id, outcome.fingerprint, outcome.position, person.number - 1 AS person,
     event.card_holder_reference_id = person.reference AS plain, event.fingerprint AS event_fingerprint
@@ -80,7 +80,7 @@ UPDATE receiver.outcomes AS outcome SET fingerprint = coalesce(passed.keyed, out
 FROM json_to_recordset(CAST(%(rows)s AS json)) AS passed (id bigint, keyed bytea, pseudonym text)
 WHERE outcome.delivery_id = passed.id
 """
-# not a line whose purchase still names them: what the log has of that is rewritten in a later slice, and the line then
+# not a line whose purchase still names them: its events are rewritten in a later slice, and the line with them
 _JOURNAL: Final = """
 UPDATE ems.ledger_journal AS line SET card_holder_reference_id = person.pseudonym
 FROM json_to_recordset(CAST(%(purchases)s AS json)) AS purchase (organization text, id text, holder text)
@@ -207,7 +207,7 @@ def _rewrite_announcements(people: Sequence[Person], change: LogChange) -> tuple
 
 
 def _rewritten(event: Event, person: Person, pseudonyms: Pseudonyms) -> Event:
-    """Return *event* as the log is to have it."""
+    """Return *event* as the event log is to have it."""
     payload = encode(redact(decode(event.document or b"{}"), payload_type(event.name), person.pseudonym))
     return parse_entry(
         EventEntry(

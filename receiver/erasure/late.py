@@ -57,10 +57,10 @@ class Pseudonymized:
     marked: str = ""
     """When a person was last marked as erased, as read before the marked persons; see ``LogChange.marked``."""
     unfinished: set[tuple[str, str]] = field(default_factory=set)
-    """Organizations and references of those who are being erased: the log may still have both."""
+    """Organizations and references of those who are being erased: the event log may still have both."""
 
     def fingerprint(self, event: Event) -> bytes:
-        """Return what *event*, of the log, is recognized by: as if its card holder were erased there already."""
+        """Return what *event*, of the event log, is recognized by: as if its card holder were erased there already."""
         holder = (event.organization_reference_id, event.card_holder_reference_id or "")
         if self.pseudonyms is not None and holder in self.unfinished:
             return self.pseudonyms.fingerprint(event.fingerprint)

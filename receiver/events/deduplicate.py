@@ -3,7 +3,7 @@
 By value: equal deliveries within a day of the first one are one event; a later one is a new event. In sequence (card
 holders): equal neighbours are one event, so ``created, deleted, created`` are three. Both rules use all deliveries of a
 subject in order of time, so the order of processing does not matter. With one more delivery, neither rule ever finds
-fewer events, so no entry of the log ever becomes wrong by it.
+fewer events, so no entry of the event log ever becomes wrong by it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EventDelivery(msgspec.Struct, frozen=True):
     at: datetime
     delivery_id: int
     position: int | None = None
-    """Position in the log, if this delivery was the first of an event."""
+    """Position in the event log, if this delivery was the first of an event."""
 
 
 def key_of(kind: EventKind, event: Event) -> bytes | str:

@@ -73,7 +73,7 @@ def parse(delivery: ClaimedDelivery) -> Event:
 
 def _parsed(delivery: ClaimedDelivery, name: str, needed: Iterable[str] = ()) -> Event:
     """Return the event in *delivery*; its payload must have all *needed* fields, which may be null."""
-    assert delivery.body is not None  # noqa: S101 - without a body, the event is read from the log
+    assert delivery.body is not None  # noqa: S101 - without a body, the event is read from the event log
     text, content, by_value = read(delivery.body)
     expected_type = payload_type(name)
     _check_organization(content, delivery.organization_reference_id)
@@ -121,7 +121,7 @@ class EventEntry(NamedTuple):
 
 
 def parse_entry(entry: EventEntry) -> Event:
-    """Return the event in an entry of the log. Raises ``PayloadError`` if it cannot be parsed."""
+    """Return the event in an entry of the event log. Raises ``PayloadError`` if it cannot be parsed."""
     _, content, by_value = read(entry.payload.encode())
     payload_class = payload_type(entry.type)
     try:
@@ -243,7 +243,7 @@ def _check_amounts(value: Any, path: str) -> None:  # noqa: ANN401 - a payload, 
 
 
 def _large_amounts_as_decimals(value: Any, expected: msgspec.inspect.Type) -> Any:  # noqa: ANN401 - any JSON value
-    """Return content of the log with decimals for amounts such as 9e23, which PostgreSQL writes as whole numbers."""
+    """Return content of an entry with decimals for amounts such as 9e23, which PostgreSQL writes as whole numbers."""
     alternatives = expected.types if isinstance(expected, msgspec.inspect.UnionType) else (expected,)
     if (
         isinstance(value, int)

@@ -25,10 +25,10 @@ class Decided:
     """The decision about the deliveries of a subject."""
 
     events: list[Event] = field(default_factory=list)
-    """All events of the subject, those in the log and the new ones, with the times at which they occurred."""
+    """All events of the subject, those in the event log and the new ones, with the times at which they occurred."""
     new: list[Event] = field(default_factory=list)
     corrected_times: dict[int, datetime] = field(default_factory=dict)
-    """The corrected times of events in the log, by position."""
+    """The corrected times of events in the event log, by position."""
     outcomes: list[Row] = field(default_factory=list)
     """For the deliveries that arrived, and for stored retries that turn out to be events."""
 
@@ -80,8 +80,8 @@ def _decide(
             continue
         for delivery in logged:
             event = entries[delivery.position]
-            # Only the first entry gets the group's time, that of the first attempt. If the log has several entries of
-            # one event, the others keep the times of their own deliveries.
+            # Only the first entry gets the group's time, that of the first attempt. If the event log has several entries
+            # of one event, the others keep the times of their own deliveries.
             at = first.at if delivery is logged[0] else delivery.at
             if at != event.occurred_at:
                 decided.corrected_times[delivery.position or 0] = at

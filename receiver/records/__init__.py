@@ -8,6 +8,6 @@
 - ``write``         appends events and writes rows and outcomes, in one transaction
 - ``locked``        runs that transaction under the feed's lock
 - ``journal``       the ledger's journal
-- ``rewrite``       replaces events of the log, for erasure and ``rebuild``
+- ``rewrite``       replaces events of the event log, for erasure and ``rebuild``
 - ``epochs``        the feed's epochs, and what identifies PostgreSQL's history
 """

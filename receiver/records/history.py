@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 
 
 class LoggedDelivery(NamedTuple):
-    """A delivery of an event that has retries: a retry, or the first one, whose event the log has."""
+    """A delivery of an event that has retries: a retry, or the first one, whose event the event log has."""
 
     delivery_id: int
     position: int
@@ -119,8 +119,8 @@ def read_history(
 ) -> History:
     """Return the known deliveries of *subjects*; *connection* is a ``writing_connection``.
 
-    *all_times*: read the time of each event's first delivery also if it has no retry. It equals the time in the log,
-    unless one of them was changed by hand.
+    *all_times*: read the time of each event's first delivery also if it has no retry. It equals the time in the event
+    log, unless one of them was changed by hand.
     """
     rows = [{"kind": subject.kind.name, "organization": subject.organization, "id": subject.id} for subject in subjects]
     parameters = {"subjects": rows_parameter(rows), "types": _TYPES}

@@ -1,4 +1,4 @@
-"""Replaces events of the log and the rows that are folded from them, for erasure and ``rebuild``."""
+"""Replaces events of the event log and the rows that are folded from them, for erasure and ``rebuild``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rewriting(
 ) -> LogChange:
     """Return the change that replaces events, folds their subjects again, and announces them in the feed.
 
-    *before*: the subject of each event in the log, by position. *after*: the event that replaces it, with its
+    *before*: the subject of each event in the event log, by position. *after*: the event that replaces it, with its
     ``document``.
     """
     subjects = list(dict.fromkeys([*before.values(), *map(subject_of_event, after.values())]))

@@ -1,4 +1,4 @@
-"""Writing to ``ems``: events appended to the log and the rows folded from it, in one transaction.
+"""Writing to ``ems``: events appended to the event log and the rows folded from it, in one transaction.
 
 Positions are assigned under the feed's lock, so that a reader of position *n* never misses a smaller position that is
 committed later (see ``locked``).
@@ -122,7 +122,7 @@ class LogChange:
     announced: list[tuple[Subject, Event, ChangeReason]] = field(default_factory=list)
     """Subjects whose rows change without a new event, each with the event that it is derived from, and the reason."""
     corrected_times: dict[int, datetime] = field(default_factory=dict)
-    """The corrected times of events in the log, by position."""
+    """The corrected times of events in the event log, by position."""
     rows: dict[type[Base], list[Row]] = field(default_factory=dict)
     outcomes: list[Row] = field(default_factory=list)
     """``delivery_id``, ``status``, ``attempts``, and ``position`` or, for a new event, ``first_delivery_id``."""

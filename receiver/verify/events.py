@@ -1,4 +1,4 @@
-"""Events of the log, derived from the deliveries that still have their bodies."""
+"""Events of the event log, derived from the deliveries that still have their bodies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ON CONFLICT (delivery_id) DO NOTHING
 """
 
 Applied = tuple[ClaimedDelivery, EventEntry | None]
-"""A delivery that brought an event, and that event as the log has it; ``None`` where it is missing."""
+"""A delivery that brought an event, and that event as the event log has it; ``None`` where it is missing."""
 
 
 def slices(
@@ -127,7 +127,7 @@ def _event_columns(delivery: ClaimedDelivery, entry: EventEntry, expected: Event
 
 
 def _document(delivery: ClaimedDelivery, event: Event) -> bytes:
-    """Return the payload as the log is to have it."""
+    """Return the payload as the event log is to have it."""
     return event.document if event.document is not None else delivery.body or b"{}"
 
 

@@ -1,6 +1,6 @@
 -- Appends events to the event log (ems.events), writes rows of ems.transactions, and stores the outcomes of deliveries.
 -- The settings receiver.events, receiver.transactions and receiver.outcomes have the rows (LogChange.settings). A body is
--- parsed once, for the log and for the row; its columns are read from it where no other fields are passed.
+-- parsed once, for the event log and for the row; its columns are read from it where no other fields are passed.
 WITH entry AS MATERIALIZED (
     SELECT passed.*, coalesce(passed.document, (
             SELECT CAST(convert_from(body.body, 'UTF8') AS jsonb) FROM receiver.bodies AS body

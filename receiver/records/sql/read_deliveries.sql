@@ -1,4 +1,4 @@
--- For events of the log: their retries and, if an event has any (with "all": always), its first delivery. Of each
+-- For events of the event log: their retries and, if an event has any (with "all": always), its first delivery. Of each
 -- delivery: when it was first attempted, as far as is known, and whether it was retracted.
 WITH retries AS MATERIALIZED (
     SELECT delivery_id, position FROM receiver.outcomes WHERE status = 'duplicate' AND position = ANY(CAST(%(positions)s AS bigint[]))

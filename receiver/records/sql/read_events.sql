@@ -1,4 +1,4 @@
--- The events of some subjects. LATERAL with OFFSET 0: one look into an index for each subject, however the log grows.
+-- The events of some subjects. LATERAL with OFFSET 0: one look into an index for each subject, however the event log grows.
 -- Of a card holder's many events only the references are needed. Above 2,000 bytes (compressed) a payload is stored
 -- outside the row: its size is known without reading it, and the references are taken from columns.
 SELECT subject.number, event.retracted_at IS NOT NULL AS retracted, event.position, event.type, event.organization_reference_id, event.card_holder_reference_id,

@@ -1,4 +1,4 @@
--- The deliveries of a slice that brought an event and still have their bodies, each with that event as the log has it.
+-- The deliveries of a slice that brought an event and still have their bodies, each with that event as the event log has it.
 SELECT stored.id, webhook.organization_reference_id, stored.event, stored.version, body.body, stored.source,
     coalesce(confirmation.occurred_at, stored.occurred_at), outcome.position, event.position AS logged, event.type,
     event.organization_reference_id, event.card_holder_reference_id, event.transaction_id, event.subject_id,
