@@ -35,12 +35,17 @@ WORDS = {
     r"look again": "refresh",
     r"for ever": "permanently",
     r"everything is never meant": "refusing to replay everything",
+    r"what (came|became) of": "the outcome, the result",
+    r"waits? for (a person|nobody)": "needs attention",
+    r"watermark": "checked_until",
+    r"means? to say": "sent, expected",
     r"<{7}|>{7}": "one of the two: a conflict of a merge is left",
 }
 """Words and phrases, as regular expressions, and what to write instead; in text and in names: ``told_at`` has one."""
 SHOWN = {
     r"tells": "reports, says",
     r"stands (for|in)": "represents, is in",
+    r"somebody|nobody|everybody|whoever": "an attacker, an operator, another process, no user",
 }
 """The same, in what users read."""
 READ_BY_USERS = re.compile(

@@ -80,8 +80,8 @@ def _decide(
             continue
         for delivery in logged:
             event = entries[delivery.position]
-            # Only the first entry gets the group's time, that of the first attempt. If the event log has several entries
-            # of one event, the others keep the times of their own deliveries.
+            # Only the first entry gets the group's time, that of the first attempt. If the event log has several
+            # entries of one event, the others keep the times of their own deliveries.
             at = first.at if delivery is logged[0] else delivery.at
             if at != event.occurred_at:
                 decided.corrected_times[delivery.position or 0] = at

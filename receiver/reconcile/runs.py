@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = "it was interrupted: its process ended or hung; the next run repeats it"
 
-_WATERMARK: Final = text(
+_CHECKED_UNTIL: Final = text(
     "SELECT checked_until FROM receiver.reconcile_runs "
     "WHERE webhook_id = :webhook_id AND checked_until IS NOT NULL ORDER BY started_at DESC LIMIT 1"
 )
@@ -69,7 +69,7 @@ def now(connection: Connection) -> datetime:
 
 def checked_until(connection: Connection, webhook_id: int) -> datetime | None:
     """Return up to when a webhook's log has been checked from its beginning; ``None`` if it has not."""
-    return connection.execute(_WATERMARK, {"webhook_id": webhook_id}).scalar_one_or_none()
+    return connection.execute(_CHECKED_UNTIL, {"webhook_id": webhook_id}).scalar_one_or_none()
 
 
 def begin(connection: Connection, webhook_id: int, *, started_at: datetime, since: datetime | None) -> int:

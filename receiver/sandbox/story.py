@@ -49,7 +49,7 @@ class ExpectedTransaction(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What OpenCard means to say: each event exactly once, in true order."""
+    """The events of OpenCard: each exactly once, in the order in which they occurred."""
 
     events: tuple[StoryEvent, ...]
 

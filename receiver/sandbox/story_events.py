@@ -23,7 +23,7 @@ _read: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 @dataclass(frozen=True, slots=True)
 class StoryEvent:
-    """Something that OpenCard means to say once."""
+    """An event, which OpenCard has to deliver once."""
 
     organization_reference_id: str
     event: str

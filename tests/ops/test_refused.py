@@ -70,7 +70,7 @@ def read_log(acme: Acme, *, refused: int, minutes: int = 5) -> None:
         refused=refused,
     )
     acme.execute(
-        "INSERT INTO receiver.reconcile_runs (webhook_id, ended_at, watermark)"
+        "INSERT INTO receiver.reconcile_runs (webhook_id, ended_at, checked_until)"
         " SELECT id, now(), now() + make_interval(mins => :minutes) FROM receiver.webhooks",
         minutes=minutes,
     )

@@ -1,4 +1,4 @@
-"""What waits for a person can be resolved with a reason, without a replay, and is open no longer anywhere."""
+"""Deliveries that need attention can be resolved with a reason and without a replay: they are open nowhere then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REASON = "a test by OpenCard"
 
 @pytest.fixture
 def held(acme: Acme) -> Acme:
-    """One delivery of each status that may wait for a person, and one that is processed."""
+    """One delivery of each status that may need attention, and one that is processed."""
     acme.apply(CLEARED, UNPARSED)
     acme.apply(CLEARED, snapshot("cleared", organization={"reference_id": "globex"}))
     acme.apply("card.transaction.refunded", snapshot("cleared"))

@@ -42,7 +42,7 @@ def process_overlapping(acme: Acme, engine: Engine) -> None:
 
 def test_event_added_meanwhile_is_in_the_row(acme: Acme, engine: Engine) -> None:
     for event in ("created", "deleted"):
-        acme.take(f"card_holder.{event}", card_holder())
+        acme.deliver_ok(f"card_holder.{event}", card_holder())
     process_overlapping(acme, engine)
     assert (acme.statuses(), feed(acme)) == (["processed"] * 2, ["card_holder.created", "card_holder.deleted"])
     row = acme.row("SELECT created_at IS NOT NULL AS created, deleted_at IS NOT NULL AS deleted FROM ems.card_holders")
@@ -51,7 +51,7 @@ def test_event_added_meanwhile_is_in_the_row(acme: Acme, engine: Engine) -> None
 
 def test_retry_added_meanwhile_counts_once_it_is_an_event(acme: Acme, engine: Engine) -> None:
     for number, event in enumerate(("created", "created", "deleted"), start=1):
-        acme.take(f"card_holder.{event}", card_holder())
+        acme.deliver_ok(f"card_holder.{event}", card_holder())
         occurred(acme, number, NOON + timedelta(hours={1: 0, 2: 2, 3: 1}[number]))
         if number == 1:
             acme.process()

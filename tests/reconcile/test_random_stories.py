@@ -72,7 +72,7 @@ def happen(
 
 
 def reconcile_all(world: World) -> None:
-    """Reconcile back to the beginning, and process what came of it."""
+    """Reconcile back to the beginning, and process the recovered deliveries."""
     reconcile(world, since=ago(30 * DAY))
     process(world)
 

@@ -178,7 +178,7 @@ def completeness(database: Place, numbers: set[int]) -> dict[int, dict[str, Any]
 
 
 def assert_complete(row: dict[str, Any], faults: list[str], checked: datetime | None) -> None:
-    """Check a row against what became of the events; *checked*: until when the log has been read."""
+    """Check a row against the outcomes of the events; *checked*: until when the log has been read."""
     missing = [(at, fault) for at, fault in zip(TIMES, faults, strict=True) if fault not in {"applied", "late"}]
     assert row["open_gaps"] == sum(fault != "pending" for _, fault in missing), faults
     first = missing[0][0] if missing else None

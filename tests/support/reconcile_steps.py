@@ -62,7 +62,7 @@ def process(world: World) -> None:
 
 
 def reconcile_and_process(world: World) -> ReconcileOutcome:
-    """Reconcile, and process what came of it."""
+    """Reconcile, and process the recovered deliveries."""
     outcome = reconcile(world)
     process(world)
     return outcome

@@ -285,7 +285,7 @@ class OpenIDProvider:
 
 
 def _not_overloaded(answer: httpx.Response) -> httpx.Response:
-    """Return the answer, unless it says that there were too many requests: that refuses nobody."""
+    """Return the answer, unless it says that there were too many requests: that refuses no user."""
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         answer.raise_for_status()
     return answer

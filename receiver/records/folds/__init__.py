@@ -59,6 +59,6 @@ def fold(kind: EventKind, events: Sequence[Event]) -> Rows:
     """Return the rows of one subject from its *events*, in any order and with retries; none without events."""
     if not events:
         return {}
-    # Also for events that were just decided: the event log may have two entries of one event, if a delivery that arrived
-    # later shows that they are one. The entries stay, and the fold counts them once.
+    # Also for events that were just decided: the event log may have two entries of one event, if a delivery that
+    # arrived later shows that they are one. The entries stay, and the fold counts them once.
     return _FOLDS[kind.name][1](distinct_events(kind, events))

@@ -108,7 +108,7 @@ def test_operator_finds_and_replays_failures_in_five_clicks(browser: Browser, mo
         assert operator.sees(f"Replay {BROKEN} deliveries")
         operator.click("button", "Replay")
         wait_until_replayed(morning)
-        operator.click("link", "Refresh")  # what came of it
+        operator.click("link", "Refresh")  # shows the result
         assert operator.sees(f"{BROKEN} of {BROKEN} processed")
         assert operator.sees("the account is there now")
         assert len(operator.clicks) == 5

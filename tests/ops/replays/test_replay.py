@@ -1,4 +1,4 @@
-"""A replay processes stored deliveries again, and says what came of it."""
+"""A replay processes stored deliveries again, and reports the outcomes."""
 
 from __future__ import annotations
 
