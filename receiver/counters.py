@@ -159,7 +159,7 @@ def samples(metric: Metric) -> dict[Sample, float]:
 
 
 class UnstoredCounts:
-    """What this process has counted since the counts were last stored."""
+    """The counts of this process since they were last stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

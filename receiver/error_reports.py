@@ -22,7 +22,7 @@ log = structlog.stdlib.get_logger(__name__)
 REPORTED: Final = frozenset(
     {"delivery_id", "webhook_id", "download_id", "replay_id", "request_id", "deliveries", "times", "status", "logger"}
 )
-"""What of a log line goes along: ids, numbers and constants."""
+"""The fields of a log line that a report contains: ids, numbers and constants."""
 NOT_SENT: Final = "(its words are in the log)"
 KEPT: Final = frozenset(
     {

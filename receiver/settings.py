@@ -39,15 +39,15 @@ T = TypeVar("T")
 
 SANDBOX_API_URL: Final = "https://sandbox-api.opencard.io"
 REQUIRED: Final = frozenset({"DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "ENCRYPTION_KEYS"})
-"""What every process of the service needs."""
+"""The variables that every process of the service needs."""
 REQUIRED_FOR_DATABASE: Final = frozenset({"DATABASE_URL"})
 """What ``receiver db`` needs: migrations run before anything else is set up."""
 REQUIRED_FOR_KEYS: Final = frozenset({"DATABASE_URL", "ENCRYPTION_KEYS"})
 """What ``receiver keys`` needs."""
 OPENID: Final = ("OPS_OIDC_ISSUER", "OPS_OIDC_CLIENT_ID", "OPS_OIDC_CLIENT_SECRET", "OPS_OIDC_ROLES")
-"""What signing in by OpenID Connect needs: all of it or nothing."""
+"""The variables of the sign-in by OpenID Connect: all of them or none."""
 REQUIRED_FOR_API: Final = REQUIRED | {"OPENCARD_ACCOUNT_ID", "OPENCARD_CLIENT_ID", "OPENCARD_CLIENT_SECRET"}
-"""What the commands need that call OpenCard's API."""
+"""The variables that commands need which call OpenCard's API."""
 HIGHEST_PORT: Final = 65535
 
 
@@ -67,7 +67,7 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says, validated. An optional text that is not set is empty."""
+    """The validated settings from the environment. An optional text that is not set is empty."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)

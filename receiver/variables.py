@@ -36,7 +36,7 @@ PASSWORD_HASH: Final = re.compile(
 
 
 class Role(StrEnum):
-    """What a user of the console may do."""
+    """The role of a user of the console."""
 
     VIEWER = "viewer"
     """See everything, change nothing."""

@@ -1,4 +1,4 @@
-"""What gunicorn runs: ``gunicorn --config python:receiver.gunicorn_conf receiver.wsgi:app``."""
+"""The WSGI application for gunicorn: ``gunicorn --config python:receiver.gunicorn_conf receiver.wsgi:app``."""
 
 import os
 

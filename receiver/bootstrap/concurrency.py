@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class OrganizationFailure:
-    """What could not be done for an organization, and why."""
+    """The failure of an organization, with the reason."""
 
     organization_reference_id: str | None
     organization_id: int | None

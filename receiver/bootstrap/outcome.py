@@ -1,4 +1,4 @@
-"""The options and the result of a run."""
+"""``BootstrapOptions``, and ``BootstrapResult``: the changes, failures and left-out events of a run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MASKED: Final = re.compile(r"[*•]+.{0,4}")
 
 
 class Action(StrEnum):
-    """What is done to a webhook."""
+    """The action on a webhook."""
 
     CREATE = "create"
     UPDATE = "update"

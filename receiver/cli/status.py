@@ -53,9 +53,9 @@ class Seen:
     interval: timedelta | None
     """That of the runs of reconcile; ``None`` if there are none."""
     attention: tuple[Finding, ...]
-    """What is open."""
+    """Open findings."""
     acknowledged: tuple[Finding, ...]
-    """What needs attention, and a person has said that it is known."""
+    """Findings that an operator acknowledged."""
 
 
 @click.command()

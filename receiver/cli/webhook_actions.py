@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What both commands work with."""
+    """The objects that both commands use."""
 
     settings: Settings
     engine: Engine

@@ -1,4 +1,4 @@
-"""What of a payload may stay when its card holder is erased: pure.
+"""The fields of a payload that may stay when its card holder is erased. Pure.
 
 The accounting facts stay: amounts, dates, merchant, items. What names the person is removed, and so is every
 field that the contract does not list, because it may name the person too.

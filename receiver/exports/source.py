@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 
 class By(StrEnum):
-    """What a window of time is about."""
+    """The date that a window of time compares."""
 
     BOOKED = "booked"
     PURCHASE = "purchase"
@@ -44,7 +44,7 @@ class Source:
 
     @property
     def default(self) -> By:
-        """What a window is about unless another is asked for."""
+        """The date that a window compares by default."""
         return next(iter(self.times))
 
 
@@ -91,7 +91,7 @@ class Window:
     until: datetime | None = None
     organizations: tuple[str, ...] = ()
     by: By | None = None
-    """What the times are about; ``None``: what the source has first."""
+    """The date that the times are compared with; ``None``: the source's first one."""
 
     def parameters(self, source: Source) -> dict[str, object]:
         """Return the parameters of the queries. A day counts as its midnight in UTC."""

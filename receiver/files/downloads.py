@@ -64,7 +64,7 @@ RETURNING download.id, download.organization_reference_id, download.transaction_
 
 
 class FileKind(StrEnum):
-    """What a file is of."""
+    """What a file belongs to: a receipt, or the document of a signed TPA."""
 
     RECEIPT = "receipt"
     TPA = "tpa"
@@ -197,12 +197,12 @@ class WantedFile:
 
     @property
     def kind(self) -> FileKind:
-        """What it is of."""
+        """Whether it belongs to a receipt or to a TPA."""
         return FileKind.RECEIPT if self.tpa_id is None else FileKind.TPA
 
     @property
     def key(self) -> dict[str, object]:
-        """What finds its row in ``ems``."""
+        """The key of its row in ``ems``."""
         return {
             "organization_reference_id": self.organization_reference_id,
             "transaction_id": self.transaction_id,

@@ -108,7 +108,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What was counted since the service was installed; a restart loses nothing of it."""
+    """The counts since the service was installed; a restart does not reset them."""
 
     received: int
     """Deliveries that were stored and answered with 200."""

@@ -40,7 +40,7 @@ class AgeingPurchases:
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
-    """What may never be invoiced, and what may never be cleared."""
+    """Purchases that may never be invoiced or cleared."""
 
     not_invoiced: AgeingPurchases
     """Cleared; they are in ``ems.ledger``."""

@@ -56,7 +56,7 @@ class ActOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What a person did."""
+    """An act of an operator or user."""
 
     actor: str
     """A user of the console, or ``user@host`` of the command line."""
@@ -64,7 +64,7 @@ class Act:
     action: str
     """The command that does it, such as ``webhooks rotate-secret``; the console uses the same names."""
     object: str | None = None
-    """What it was done to, as the command's arguments name it."""
+    """The object of the act, as the command's arguments name it."""
     address: str | None = None
     """The client's, for the console."""
     reason: str | None = None

@@ -38,7 +38,7 @@ class CounterValue(Base):
 
 
 class CounterMinute(Base):
-    """What had been counted in all at a minute of the last day; the difference of two is how fast things went."""
+    """The total counts at a minute of the last day; the difference of two is how fast things went."""
 
     __tablename__ = "counter_minutes"
     __table_args__ = ({"schema": RECEIVER},)

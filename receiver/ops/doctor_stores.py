@@ -77,7 +77,7 @@ class CheckedWebhook:
 
     @property
     def check(self) -> str:
-        """What the check of it is called."""
+        """The name of its check."""
         return f"webhook {self.id} ({self.organization_reference_id})"
 
 

@@ -74,7 +74,7 @@ class SelectionGroup:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a replay would process, and what it would leave out."""
+    """The deliveries that a replay would process, and those that it would leave out."""
 
     selected: int
     groups: tuple[SelectionGroup, ...]

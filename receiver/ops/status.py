@@ -104,7 +104,7 @@ class UnservedOrganization:
     organization_reference_id: str | None
     organization_id: int
     error: str | None
-    """What the last bootstrap could not do for it."""
+    """The failure of the last bootstrap for it."""
     has_webhook: bool
     is_active: bool
     """Whether OpenCard delivers to one of its webhooks."""
@@ -140,7 +140,7 @@ class ActiveReplay:
 
 @dataclass(frozen=True, slots=True)
 class WebhookStatus:
-    """What is known of one webhook and of its log."""
+    """The status of one webhook, and of the comparison with its delivery log."""
 
     webhook_id: int
     opencard_webhook_id: int | None

@@ -64,7 +64,7 @@ def named_format(subject: str) -> tuple[str, str | None] | None:
 
 @dataclass(frozen=True, slots=True)
 class UnknownFormats:
-    """What this release was not written for, as far as it arrived."""
+    """The events and versions that arrived and that this release does not know."""
 
     ignored: tuple[UnknownFormat, ...] = ()
     """Kept and not applied; test deliveries are none of it."""

@@ -22,7 +22,7 @@ FROM receiver.worker_deaths WHERE at BETWEEN now() - interval '15 minutes' AND n
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeaths:
-    """What happened within the last quarter of an hour."""
+    """The deaths of workers within the last quarter of an hour."""
 
     number: int = 0
     deliveries: int = 0

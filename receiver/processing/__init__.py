@@ -8,6 +8,6 @@
 - ``replays``   puts what replays selected into the queue, and stores their outcomes
 - ``failures``  stores failed attempts, and when each delivery is tried again
 - ``retry_schedule``  the pauses between attempts: pure
-- ``downloads``  notes which files are to be downloaded
+- ``downloads``  stores which files are to be downloaded
 - ``models``    tables
 """

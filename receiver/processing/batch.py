@@ -152,7 +152,7 @@ def prepare(
     pseudonymized: Pseudonymized,
     rejections: Sequence[Rejection],
 ) -> tuple[LogChange, list[AttemptOutcome]]:
-    """Return the change to write, and the outcome of each delivery."""
+    """Read the history of the subjects, decide and fold; return the change to commit, and each delivery's outcome."""
     events = pseudonymized.events
     arrived: dict[Subject, list[Event]] = {}
     for event in events:

@@ -28,7 +28,7 @@ _FAIL: Final = read_sql(__package__, "fail")
 
 
 class AttemptOutcome(NamedTuple):
-    """What an attempt came to."""
+    """The outcome of a processing attempt."""
 
     delivery_id: int
     event: str

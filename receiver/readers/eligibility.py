@@ -29,7 +29,7 @@ class RoleFacts:
     owner: str
     acts_as_owner: bool
     beyond: tuple[str, ...]
-    """What it may already that no reader may."""
+    """The privileges that it has and no reader may have."""
     asker: str
     asker_is_owner: bool
     version: int

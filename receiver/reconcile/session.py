@@ -50,7 +50,7 @@ CLOCK_SLACK: Final = timedelta(minutes=15)
 OPEN_PERIOD: Final = timedelta(days=8)
 """How long an unconfirmed delivery or unrecoverable event counts as open: a little more than the daily look-back."""
 COUNTED: Final = ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable")
-"""What of an outcome a trace has."""
+"""The fields of an outcome that a trace has."""
 EXPECTED_ERRORS: Final = (ReceiverError, SQLAlchemyError, psycopg.Error)
 BUSY: Final = "another run or a retraction is busy with this webhook at this moment: wait for it, or run again"
 _SET_TIMEOUT: Final = text(f"SELECT set_config('idle_in_transaction_session_timeout', '{HELD_SECONDS}s', false)")

@@ -48,7 +48,7 @@ POLL_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What happened, ready to be printed."""
+    """The result of the demo, ready to be printed."""
 
     seed: int
     webhooks: list[dict[str, Any]]

@@ -39,7 +39,7 @@ class Stack:
     """A running service, and what a test needs to reach it."""
 
     environment: Mapping[str, str]
-    """What the commands of the service need."""
+    """The environment of the service's commands."""
     settings: Settings
     engine: Engine
     """The service's own database, with all rights."""

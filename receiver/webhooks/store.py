@@ -1,4 +1,4 @@
-"""What this service knows of its webhooks, and each change to that: one function, committed when it returns.
+"""The stored webhooks, and each change to them: one function, committed when it returns.
 
 The order of these commits and of the calls to OpenCard is what makes an interrupted run harmless: see
 ``receiver.bootstrap.apply``.

@@ -59,7 +59,7 @@ LARGEST_FORM: Final = 64 * 1024
 OPEN: Final = frozenset({"static", "bootstrap.static", "sign_in.sign_in", "oidc.start", "oidc.finish"})
 """Endpoints that need no sign-in."""
 FOR_EVERYBODY: Final = frozenset({"sign_in.sign_in", "sign_in.sign_out"})
-"""What a viewer may POST, too."""
+"""The pages to which a viewer may POST, too."""
 REFRESH: Final = "X-Refresh"
 """The header of a page's automatic refresh: it does not extend the session."""
 NAVIGATION: Final = (
@@ -74,7 +74,7 @@ NAVIGATION: Final = (
     ("audit.listing", "Audit"),
 )
 FOR_OPERATORS: Final = frozenset({"audit.listing"})
-"""What viewers do not see."""
+"""The pages that viewers do not see."""
 # data: is how Bootstrap's style sheet draws the arrows of its fields
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -85,7 +85,7 @@ CONTENT_SECURITY_POLICY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the console's pages work with."""
+    """The objects that the console's pages use."""
 
     settings: Settings
     engine: Engine

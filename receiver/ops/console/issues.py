@@ -33,7 +33,7 @@ blueprint = Blueprint("issues", __name__, url_prefix="/issues")
 
 ROWS: Final = 200
 SHOWN: Final = {"current": (State.OPEN, State.ACKNOWLEDGED), "resolved": (State.RESOLVED,)}
-"""What the address may ask for, and the states that it shows."""
+"""The values of the parameter, and the states that each shows."""
 
 
 _WEBHOOK: Final = re.compile(r"webhook ([0-9]{1,18})(?::|$)", re.ASCII)
@@ -61,7 +61,7 @@ _OF_COMMANDS: Final = {
 
 
 class AnswerForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
-    """What a person says about an issue."""
+    """The form that acknowledges or resolves an issue."""
 
     note = StringField(
         "Note",

@@ -69,7 +69,7 @@ _CLEAR: Final = text("DELETE FROM receiver.sign_in_failures WHERE subject = :sub
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What is known of a name or an address."""
+    """The failed sign-ins of a name or an address."""
 
     failures: int
     failed_at: datetime

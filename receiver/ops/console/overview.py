@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint("overview", __name__)
 
 RANGE: Final = "24h"
-"""What the chart shows unless the address says otherwise."""
+"""The range of the chart by default."""
 HOURS: Final = 24
 """Of completeness."""
 MAX_GROUPS: Final = 10

@@ -44,12 +44,12 @@ USUAL_EVENT: Final = "card.transaction.cleared"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a page of these says."""
+    """The texts of an action's page."""
 
     title: str
     button: str
     changes: str
-    """What it changes."""
+    """The changes at OpenCard and here."""
     command: str
     """The command that does the same, with the webhook's ``id`` and ``organization``."""
 

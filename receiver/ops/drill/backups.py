@@ -21,7 +21,7 @@ INSTALLED: Final = ("/usr/lib/postgresql/{version}/bin", "/usr/pgsql-{version}/b
 
 
 class BackupKind(StrEnum):
-    """What can be restored."""
+    """A backup that can be restored."""
 
     FOLDER = "base backup"
     TAR = "base backup in tar files"

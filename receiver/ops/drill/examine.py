@@ -137,7 +137,7 @@ class WebhookDrill:
 
 @dataclass(slots=True)
 class Drill:
-    """What a restore would bring."""
+    """The result of a restore."""
 
     backup: str
     kind: str

@@ -51,7 +51,7 @@ class Issue:
     by_person: bool = False
     """Whether a person resolved it, while it may still have been found."""
     command: str = ""
-    """What to run about it."""
+    """The command that shows more or ends it."""
     example_delivery_id: int | None = None
     """One of the deliveries that are affected."""
 

@@ -31,7 +31,7 @@ _BODIES: Final = text("SELECT delivery_id, body FROM receiver.bodies WHERE deliv
 
 @dataclass(frozen=True, slots=True)
 class HeldDeliveries:
-    """What was found among the deliveries that are not applied."""
+    """The deliveries found among those that are not applied."""
 
     matching: tuple[DeliverySummary, ...]
     """Those whose body may be of the purchase, newest first."""

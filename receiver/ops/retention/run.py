@@ -88,7 +88,7 @@ class Pace:
 
 
 class Turn(Protocol):
-    """What takes turns with others: a kind's walk, or the erasure of card holders."""
+    """A part of a run that takes turns with the others: a kind's walk, or the erasure of card holders."""
 
     name: str
     words: str

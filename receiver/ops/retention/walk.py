@@ -43,7 +43,7 @@ class Span:
     until: int
     """The last id."""
     before: datetime
-    """What is older than this has expired (aware)."""
+    """Rows before this time have expired (aware)."""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of a query about the span."""

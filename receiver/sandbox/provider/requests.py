@@ -19,7 +19,7 @@ class SeenRequest:
     path: str
     query: dict[str, str]
     status: int | None
-    """What was answered, or was to be; ``None`` when nothing was done."""
+    """The status of the answer, also of one that was not sent; ``None`` when nothing was done."""
     answered: bool = True
     """False when the connection was closed instead."""
     client_id: str | None = None

@@ -28,7 +28,7 @@ POLL_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is sent to webhooks as they are registered."""
+    """The stream of events that is sent to registered webhooks."""
 
     purchases: int = 100
     """In each story, in all; zero sends nothing at all."""

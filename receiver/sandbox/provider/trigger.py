@@ -55,7 +55,7 @@ class Wanted(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Triggered:
-    """What was sent, or lost."""
+    """An event that was sent, or lost."""
 
     event: str
     organization_reference_id: str
