@@ -200,7 +200,7 @@ def test_variable_that_the_sdk_refuses_stops_nothing(
         "opentelemetry.trace.use_span",
     ],
 )
-def test_delivery_is_received_once_whatever_fails_in_recording_it(
+def test_failed_recording_does_not_lose_or_double_a_delivery(
     acme: Acme, recorded: Collector, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     del recorded  # asked for so that traces are on
@@ -245,7 +245,7 @@ def test_reconcile_run_is_recorded_with_its_counts(world: World, recorded: Colle
     assert (run.attributes["receiver.recovered"], run.attributes["receiver.failed"]) == (0, False)
 
 
-def test_delivery_whose_time_is_corrected_in_the_queue_keeps_its_trace(world: World) -> None:
+def test_queued_delivery_keeps_its_trace_when_its_time_changes(world: World) -> None:
     assert world.bootstrap().failures == []
     event, payload = "card.transaction.authorized", snapshot("authorized")
     at, trace = ago(timedelta(minutes=2)), bytes(range(24))
@@ -326,9 +326,7 @@ app.extensions["receiver.close"]()
     ("variable", "wrong"),
     [("OTEL_PROPAGATORS", "b3"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "no"), ("OTEL_BSP_MAX_QUEUE_SIZE", "256")],
 )
-def test_where_the_sdk_refuses_a_variable_it_says_so_and_continues(
-    environment: dict[str, str], variable: str, wrong: str
-) -> None:
+def test_variable_that_the_sdk_refuses_is_reported(environment: dict[str, str], variable: str, wrong: str) -> None:
     code = """
 import receiver.worker
 from receiver.wsgi import app

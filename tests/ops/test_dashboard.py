@@ -136,7 +136,7 @@ def test_panels_have_a_place_of_their_own() -> None:
         assert apart or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
 
 
-def test_each_query_asks_for_metrics_and_labels_that_are_exported(filled: Acme) -> None:
+def test_queries_use_exported_metrics_and_labels(filled: Acme) -> None:
     exported = labels_of(filled.client.get("/metrics").text)
     for panel, (query, legend) in queries().items():
         metrics = set(re.findall(r"\breceiver_\w+", query))

@@ -422,7 +422,7 @@ def test_a_disk_that_fills_ends_the_restore(
     assert {"--no-delta", "--no-link-all", "--reset-link-map", "--reset-tablespace-map"} <= set(arguments)
 
 
-def test_a_folder_too_long_for_a_socket_is_refused_before_the_restore(
+def test_folder_too_long_for_a_socket_is_refused_early(
     environment: dict[str, str], tmp_path: Path, pgbackrest: Path
 ) -> None:
     options = RestoreOptions(postgres_user=me(), folder=tmp_path / ("long" * 25))
@@ -450,7 +450,7 @@ def test_a_failed_restore_is_reported_in_the_same_document(environment: dict[str
     assert folder.exists()
 
 
-def test_storage_that_cannot_be_used_is_reported_before_the_restore(
+def test_unusable_storage_is_reported_before_the_restore(
     environment: dict[str, str], tmp_path: Path, pgbackrest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed

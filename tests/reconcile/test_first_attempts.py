@@ -159,7 +159,7 @@ def test_later_run_does_not_recover_a_corrected_delivery(acme: World) -> None:
 
 
 @pytest.mark.parametrize(("first", "recovered"), [(200, 1), (503, 0)], ids=["answered", "answer lost"])
-def test_a_card_holder_created_again_without_success_is_recovered(acme: World, first: int, recovered: int) -> None:
+def test_second_creation_of_a_card_holder_is_recovered(acme: World, first: int, recovered: int) -> None:
     """If OpenCard never saw the 200 for the first, what fails later is a retry of it, from before the deletion."""
     at = ago(300 * MINUTE)
     store_delivery(acme, CREATED, card_holder(), at=at)

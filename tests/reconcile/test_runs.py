@@ -457,7 +457,7 @@ def test_progress_advances_with_each_webhook(acme: World) -> None:
     assert calls[2:] == ["one more"] * 3
 
 
-def test_log_older_than_the_webhook_here_extends_what_is_complete(acme: World) -> None:
+def test_log_older_than_the_webhook_extends_completeness(acme: World) -> None:
     begins = "SELECT complete_from FROM ems.completeness"
     added = value(acme, "SELECT added_at FROM ems.organizations")
     append_log(acme, attempts(CREATED, card_holder(), 200, at=ago(MINUTE - MINUTE)))

@@ -106,9 +106,7 @@ def test_position_lost_in_a_failover_counts_as_newest(acme: Acme, url: URL, read
     assert acme.rows(CONSUMERS) == [{"name": reader, "role": None, "position": newest}]
 
 
-def test_position_lost_in_a_failover_counts_though_the_epoch_begins_meanwhile(
-    acme: Acme, url: URL, reader: str
-) -> None:
+def test_position_lost_in_a_failover_counts_in_a_new_epoch(acme: Acme, url: URL, reader: str) -> None:
     (newest,) = clear(acme, 1)
     acme.execute("UPDATE receiver.feed_epochs SET timeline = timeline + 1")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = :reader AND wait_event_type = 'Lock'"

@@ -214,7 +214,7 @@ def test_restricted_reader_sees_its_own_lines(organizations: Organizations) -> N
                 assert connection.execute(query.encode()).fetchall() == [("acme",)]
 
 
-def test_line_that_returns_to_the_ledger_is_booked_without_a_reversal(acme: Acme) -> None:
+def test_line_that_returns_is_booked_without_a_reversal(acme: Acme) -> None:
     acme.apply(CLEARED, snapshot("cleared"))
     acme.execute("UPDATE ems.transactions SET state = 'authorized'")
     acme.apply(VAT, enrichment(VAT))
