@@ -1,4 +1,4 @@
-"""What a role, a database or an environment sets for its sessions changes nothing in what this service does."""
+"""Settings of a role, a database or an environment do not change what this service does."""
 
 from __future__ import annotations
 

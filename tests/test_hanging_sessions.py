@@ -1,4 +1,4 @@
-"""Whatever process hangs, PostgreSQL ends its session within its bound, and others get what it held."""
+"""PostgreSQL ends the session of a process that hangs within its time-out, and releases its locks."""
 
 from __future__ import annotations
 

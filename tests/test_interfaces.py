@@ -1,4 +1,4 @@
-"""What others rely on: the processes, what an import does, and the tables that the EMS reads."""
+"""Interfaces: the processes, imports without side effects, and the tables that the EMS reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is generated of the clients is that of the migrated database, and the schemas are those of the payloads."""
+"""The generated clients fit the migrated database, and the schemas fit the payloads."""
 
 from __future__ import annotations
 

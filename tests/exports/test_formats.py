@@ -1,4 +1,4 @@
-"""Whatever is exported in whatever format equals the table, to the last digit."""
+"""Every export equals the table to the last digit, in every format."""
 
 from __future__ import annotations
 

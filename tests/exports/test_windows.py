@@ -1,4 +1,4 @@
-"""Which rows an export holds."""
+"""The rows of an export, by its window of time."""
 
 from __future__ import annotations
 

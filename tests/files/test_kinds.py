@@ -1,4 +1,4 @@
-"""What a file is follows from its bytes; what was announced only distinguishes receipts from error pages."""
+"""The kind of a file follows from its bytes; the announced type only distinguishes receipts from error pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be downloaded is noted with the receipt itself."""
+"""The download of a file is stored in the transaction that applies the receipt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where files are kept: whole or not at all, each content once, in a folder as in any other storage."""
+"""The store of files: a file is complete or missing, each content is stored once, in a folder or an object store."""
 
 from __future__ import annotations
 

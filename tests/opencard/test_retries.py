@@ -1,4 +1,4 @@
-"""What is tried again, after which pauses, and what never is."""
+"""Retries of requests to OpenCard: which requests, after which pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is retracted while something else happens: replays, workers, several at once; and after a month was closed."""
+"""Retracting during replays, by several workers at once, and after a month was closed."""
 
 from __future__ import annotations
 

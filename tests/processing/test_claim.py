@@ -1,4 +1,4 @@
-"""What waits is claimed from two ends: the oldest first, and by a second consumer new deliveries before that."""
+"""Claims: one thread takes the oldest deliveries first, the second one new deliveries before older ones."""
 
 from __future__ import annotations
 

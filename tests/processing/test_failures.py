@@ -1,4 +1,4 @@
-"""What happens when applying fails, for a while or for good, or takes its process with it."""
+"""Processing attempts that fail: for a time, permanently, or with a crash of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a payload says, its values in ``ems`` can be read by psycopg, pandas and pyarrow, in every time zone."""
+"""Every value in ``ems`` can be read by psycopg, pandas and pyarrow, in every time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which state of a transaction wins, whatever the order of arrival."""
+"""The state of a transaction, in every order of arrival."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only describes a purchase keeps its money out of no ledger: it is null, or text, and listed."""
+"""A descriptive field that cannot be read is null or text, and listed; the purchase stays in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was emptied, forgotten or erased is not missing: reconciling brings nothing back, however far it reads."""
+"""Reconcile recovers nothing that retention deleted or that was erased, however far back it reads."""
 
 from __future__ import annotations
 

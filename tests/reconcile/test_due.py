@@ -1,4 +1,4 @@
-"""When webhooks are reconciled: often enough, hardly more often, and never many of them at once."""
+"""When webhooks are due for reconcile: once in each interval, spread over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""While the caller works on an item, the next is got; nothing else changes for it."""
+"""The next item is fetched while the caller works on one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker and scheduler as the Procfile runs them: what was lost comes back without anybody's doing."""
+"""Worker and scheduler as the Procfile runs them recover lost events by themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was lost on the way is brought in from OpenCard's log: over real HTTP, whatever goes wrong."""
+"""Lost events are recovered from OpenCard's delivery log, over real HTTP and with faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is pending, and what may be in the ledger twice."""
+"""The views of pending purchases and of possible duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong on demand, and the record of what was asked."""
+"""Faults on demand, and the record of the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who does not accept JSON gets HTML instead of an error."""
+"""Clients that do not accept JSON get HTML instead of an error."""
 
 from __future__ import annotations
 

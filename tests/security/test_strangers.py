@@ -1,4 +1,4 @@
-"""Who knows the URL but no secret, who saw one genuine delivery, and who owns another tenant."""
+"""Attackers: one knows the URL, one saw a genuine delivery, one owns another tenant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web processes of their own, for tests of what another setting changes."""
+"""Web processes with other settings."""
 
 from __future__ import annotations
 

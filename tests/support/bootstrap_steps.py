@@ -1,4 +1,4 @@
-"""What tests of bootstrap do and read."""
+"""Steps of the tests of bootstrap."""
 
 from __future__ import annotations
 

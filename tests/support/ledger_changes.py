@@ -1,4 +1,4 @@
-"""What seldom happens: the same event again, by mistake or not, and a purchase that leaves the ledger."""
+"""Rare changes of the ledger: the same event again, and a purchase that leaves the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several tests do with stored deliveries."""
+"""Steps of tests with stored deliveries."""
 
 from __future__ import annotations
 

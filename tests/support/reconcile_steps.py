@@ -1,4 +1,4 @@
-"""What tests of reconciling do: let OpenCard deliver, or fail to, reconcile, process, and look."""
+"""Steps of the tests of reconcile: deliver, lose, reconcile, process, read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of replays do over and over."""
+"""Steps of the tests of replays."""
 
 from __future__ import annotations
 

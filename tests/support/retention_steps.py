@@ -1,4 +1,4 @@
-"""What tests of retention do: let time pass, let retention run, look at what is left."""
+"""Steps of the tests of retention: let time pass, run retention, read what is left."""
 
 from __future__ import annotations
 

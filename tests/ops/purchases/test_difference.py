@@ -1,4 +1,4 @@
-"""What differs between two payloads."""
+"""The difference of two payloads."""
 
 from __future__ import annotations
 

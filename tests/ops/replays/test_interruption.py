@@ -1,4 +1,4 @@
-"""Whatever dies or meets while a replay runs: it ends, its totals are right, and fresh deliveries come first."""
+"""Interrupted and concurrent replays end with the right totals, and new deliveries are processed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes once it was kept long enough, and what of it stays."""
+"""Each kind of data that retention deletes, and what stays."""
 
 from __future__ import annotations
 
