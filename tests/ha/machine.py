@@ -7,8 +7,10 @@ import hashlib
 import os
 import threading
 import tomllib
+from bisect import bisect_left
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -35,7 +37,7 @@ from tests.support.following import EMS_READER
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -57,7 +59,8 @@ class Stream:
     """A story that a local OpenCard sends for some time, each delivery until it is answered 200."""
 
     def __init__(self, provider: Provider, story: Story, stack: ExitStack) -> None:
-        self._completed = 0
+        self.answered: list[datetime] = []
+        """When each delivery was answered 200."""
         self._number = len(story.events)
         self._failures: list[BaseException] = []
         self._arguments = (provider, story)
@@ -84,19 +87,19 @@ class Stream:
             raise
 
     def _count(self) -> None:
-        self._completed += 1
+        self.answered.append(datetime.now(UTC))
 
     def wait_for(self, share: float) -> None:
         """Return when that share of the story has been answered 200."""
         wanted = int(share * self._number)
-        assert eventually(lambda: self._completed >= wanted or bool(self._failures), within=3 * SECONDS), (
-            f"the stream stopped at {self._completed} of {self._number}"
+        assert eventually(lambda: len(self.answered) >= wanted or bool(self._failures), within=3 * SECONDS), (
+            f"the stream stopped at {len(self.answered)} of {self._number}"
         )
         assert not self._failures
 
     def wait_for_more(self, number: int) -> None:
         """Return when so many more have been answered 200, or all."""
-        self.wait_for(min(1.0, (self._completed + number) / self._number))
+        self.wait_for(min(1.0, (len(self.answered) + number) / self._number))
 
 
 class Machine:
@@ -231,11 +234,9 @@ class Machine:
         return Counter(_digest(attempt.body) for attempt in self.attempts() if attempt.status == httpx.codes.OK)
 
     def attempts(self) -> list[ProviderLogEntry]:
-        """Return all attempts to deliver, the newest last."""
+        """Return all attempts to deliver."""
         webhooks = self.provider.state.webhooks()
-        return sorted(
-            (each for webhook in webhooks for each in self.provider.state.log_of(webhook.id)), key=lambda each: each.at
-        )
+        return [attempt for webhook in webhooks for attempt in self.provider.state.log_of(webhook.id)]
 
     def digests(self, bodies: str) -> Counter[str]:
         """Return how often each body is among those that the query *bodies* finds."""
@@ -269,16 +270,10 @@ class Machine:
         return [follower.log.read_text() for follower in self._followers]
 
 
-def longest_outage(attempts: Sequence[ProviderLogEntry]) -> float:
-    """Return the seconds from an attempt that was not answered 200 to the next one that was, at most."""
-    outages, began = [0.0], None
-    for attempt in attempts:
-        if attempt.status != httpx.codes.OK:
-            began = began or attempt.at
-        elif began is not None:
-            outages.append((attempt.at - began).total_seconds())
-            began = None
-    return max(outages)
+def longest_outage(failed: Iterable[datetime], answered: Sequence[datetime]) -> float:
+    """Return the seconds from an attempt that failed to the next answer of 200, at most."""
+    waits = [answered[after] - at for at in failed if (after := bisect_left(answered, at)) < len(answered)]
+    return max(waits, default=timedelta()).total_seconds()
 
 
 def _digest(body: bytes) -> str:
