@@ -45,7 +45,7 @@ ELSEWHERE = {
     "deliveries retract": "needs a delivery that the log lacks: tests/ops/test_retracting.py reads its document",
 }
 MAY_FAIL = {"status", "doctor", "replay", "notify test", "close"}
-"""Commands that end with 1 here, as a delivery is dead and no address takes messages."""
+"""Commands that exit with 1 here, as a delivery is dead and no address takes messages."""
 
 
 @dataclass
