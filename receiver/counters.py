@@ -48,7 +48,7 @@ STORE_SECONDS: Final = Histogram(
 )
 ATTEMPTS: Final = Counter(
     "receiver_processing_attempts",
-    "Attempts to process a delivery, by event and resulting status.",
+    "Attempts to process a delivery, by event and resulting status; one that is processed again counts again.",
     ["event", "outcome"],
     registry=_registry,
 )
@@ -74,7 +74,7 @@ BATCHES_FAILED: Final = Counter(
 )
 FEED_LOCK_TIMEOUTS: Final = Counter(
     "receiver_feed_lock_timeouts",
-    "Batches that were returned because another process held the feed's lock for too long.",
+    "Batches that workers gave up, to try them again, because another process held the feed's lock for too long.",
     registry=_registry,
 )
 WAKE_UPS_FAILED: Final = Counter(

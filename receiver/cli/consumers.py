@@ -49,7 +49,8 @@ def list_consumers(as_json: bool) -> None:
             "lag_seconds": "seconds behind",
             "updated_at": "last seen",
         },
-        empty="no consumer has registered; a reader does by SELECT ems.commit_position('its name', its_position)",
+        empty="no consumer has registered; a reader registers with: "
+        "SELECT ems.commit_position('its name', its_position)",
     )
 
 

@@ -53,7 +53,7 @@ def _command(name: str, words: str) -> None:
         type=click.Choice([each.value for each in source.times]),
         default=source.default.value,
         show_default=True,
-        help="What --since and --until are about: "
+        help="The date that --since and --until compare: "
         + ", ".join(f"{by} ({column})" for by, column in source.times.items())
         + ".",
     )

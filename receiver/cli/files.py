@@ -67,7 +67,7 @@ def path(wanted: str, as_json: bool) -> None:
     for each in found:
         click.echo(f"receiver: the file is not downloaded: {each.download_error or 'it is queued'}", err=True)
     if not found:
-        click.echo(f"receiver: no transaction, TPA or file hash {wanted!r} with a file", err=True)
+        click.echo(f"receiver: no file for {wanted!r}", err=True)
     sys.exit(1)
 
 

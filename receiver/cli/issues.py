@@ -133,7 +133,7 @@ def acknowledge(issue_id: int, note: str, until: datetime | None, until_it_grows
 def resolve(issue_id: int, note: str, as_json: bool) -> None:
     """Resolve an issue whose cause is still found but needs no action, such as dead deliveries of a test.
 
-    It reopens when its count grows, or when its cause disappears and comes back.
+    It reopens when its count grows, or when its cause disappears and recurs.
 
     Example: receiver issues resolve 7 --note "three dead deliveries of a test account"
     """

@@ -70,5 +70,10 @@ def _print(outcome: RetentionOutcome, *, planned: bool) -> None:
         }
         for kept in outcome.kinds
     ]
-    columns = {"words": "what", "removed": "to delete" if planned else "deleted", "days": "kept", "setting": "setting"}
+    columns = {
+        "words": "what",
+        "removed": "to delete" if planned else "deleted",
+        "days": "kept for",
+        "setting": "setting",
+    }
     print_rows(rows, columns, empty="nothing", optional=("setting",))

@@ -31,10 +31,16 @@ def scopes(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("scope", "opens", "recommended", "first_run", "needed_by")
+    columns = {
+        "scope": "scope",
+        "opens": "allows",
+        "recommended": "recommended",
+        "first_run": "first run",
+        "needed_by": "needed by",
+    }
     print_rows(
         [{**row, "needed_by": ", ".join(commands_needing(str(row["scope"])))} for row in rows],
-        {name: name.replace("_", " ") for name in columns},
+        columns,
         empty="",
         optional=("needed_by", "opens"),
     )

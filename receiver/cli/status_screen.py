@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,7 +31,7 @@ MAX_LINES: Final = 20
 
 def print_screen(seen: Seen) -> None:
     """Print everything, and what needs attention on standard error."""
-    print_fields(dict(_figures(seen)))
+    print_fields({"as of": seen.service.at.astimezone(UTC), **dict(_figures(seen))})
     if seen.failures:
         click.echo()
         _print_failures(seen.failures, seen.service.failures)
@@ -55,7 +56,8 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
         if name not in WAITING:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
     totals = seen.totals
-    yield "in total", f"{totals.received} received, {totals.processed} processed, {totals.failed} attempts failed"
+    attempts = f"attempts: {totals.processed} succeeded, {totals.failed} failed"
+    yield "in total", f"{counted(totals.received, 'delivery', 'deliveries')} received; {attempts}"
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known until the scheduler has run for five minutes"
     inactive = f", {len(service.inactive)} of them not active" if service.inactive else ""
     without = f"; {counted(len(service.without_webhook), 'organization')} without an active one"
@@ -98,7 +100,7 @@ def _ageing(ageing: Ageing) -> Iterable[str]:
 
 def _rate(each: Rate) -> str:
     return (
-        f"{each.received:.1f} received, {each.processed:.1f} processed, {each.failed:.1f} failed "
+        f"{each.received:.1f} received; attempts: {each.processed:.1f} succeeded, {each.failed:.1f} failed "
         f"(last {each.minutes:.0f} min)"
     )
 
@@ -177,4 +179,4 @@ def _print_organizations(seen: Seen) -> None:
 
 
 def _checked(until: datetime | None, at: datetime) -> str:
-    return "never" if until is None else f"{words(until)}, {length_of_time(at - until)} ago"
+    return "never" if until is None else f"{length_of_time(at - until)} ago"

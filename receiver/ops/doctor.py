@@ -56,7 +56,7 @@ def examine(
     for problem in problems.values():
         findings.broken(SETTINGS, problem)
     if not problems:
-        findings.ok(SETTINGS, "every variable is right")
+        findings.ok(SETTINGS, "all variables are valid")
     desired, unknown = _configuration(configuration, environ, findings)
     engine = None if why_not(problems, "DATABASE_URL") else engine_for(settings.database_url, application="doctor")
     try:

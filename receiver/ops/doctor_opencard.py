@@ -46,8 +46,8 @@ REQUIRED_SCOPES: Final = (
 )
 HEADER_SCOPES: Final = (routes.LIST_HEADERS.scope, routes.CREATE_HEADER.scope, routes.DELETE_HEADER.scope)
 FILE_SCOPES: Final = {
-    routes.DOWNLOAD_FILE.scope: "not given: receipts are not downloaded, and lost when their URLs expire",
-    routes.DOWNLOAD_TPA.scope: "not given: the documents of signed TPAs are not downloaded",
+    routes.DOWNLOAD_FILE.scope: "not granted: receipts are not downloaded, and lost when their URLs expire",
+    routes.DOWNLOAD_TPA.scope: "not granted: the documents of signed TPAs are not downloaded",
 }
 BILLING_SCOPES: Final = (routes.LIST_BILLINGS.scope,)
 GROUP_SCOPES: Final = (routes.LIST_GROUPS.scope, routes.CREATE_GROUP.scope, routes.DELETE_GROUP.scope)
@@ -119,7 +119,7 @@ class OpenCardChecks:
             answers = self._ask_for(asked)
             refusal = answers.get(TOKEN)
             if refusal is None:
-                self.findings.ok(TOKEN, f"OpenCard knows the client {self._access.client_id} and its secret")
+                self.findings.ok(TOKEN, f"token issued to client {self._access.client_id}")
             else:
                 self.findings.broken(TOKEN, str(refusal))
         else:
@@ -158,7 +158,7 @@ class OpenCardChecks:
     def _report_scope(self, scope: str, refusal: OpenCardError | None, *, needed: bool, unknown: str | None) -> None:
         check = scope_check(scope)
         if refusal is None:
-            self.findings.ok(check, "given")
+            self.findings.ok(check, "granted")
         elif needed or not isinstance(refusal, ScopeNotGranted):
             self.findings.broken(check, str(refusal))
         elif scope in FILE_SCOPES:
@@ -166,14 +166,14 @@ class OpenCardChecks:
         elif scope in BILLING_SCOPES:
             self.findings.note(
                 check,
-                "not given: which events a billing allows is learned from what OpenCard rejects, and a new product is "
-                "noticed up to a day later",
+                "not granted: which events a billing allows is learned from what OpenCard rejects, and a new product "
+                "is noticed up to a day later",
             )
         elif unknown is not None:
-            self.findings.not_checked(check, f"not given, and whether it is wanted is not known: {unknown}")
+            self.findings.not_checked(check, f"not granted, and whether it is wanted is not known: {unknown}")
         else:
             what = "custom headers" if scope in HEADER_SCOPES else "buyer-party groups"
-            self.findings.ok(check, f"not given, and not needed: the configuration wants no {what}")
+            self.findings.ok(check, f"not granted, and not needed: the configuration wants no {what}")
 
     def check_organizations(self) -> None:
         """Check that the account is the client's own, and say how many organizations it sees."""

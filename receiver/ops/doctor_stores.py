@@ -110,7 +110,7 @@ def _version(connection: Connection, findings: CheckResults) -> None:
 def _revision(connection: Connection, findings: CheckResults) -> None:
     current, head = current_revision(connection), head_revision()
     if current == head:
-        findings.ok(MIGRATIONS, f"at {head}")
+        findings.ok(MIGRATIONS, f"up to date ({head})")
     elif current is None or current < head:
         findings.broken(MIGRATIONS, f"at {current or 'nothing'}, this release needs {head}: run receiver db upgrade")
     else:
@@ -135,9 +135,11 @@ def check_keys(engine: Engine | None, settings: Settings, problems: dict[str, st
                 "the end",
             )
         elif older:
-            findings.note(KEYS, f"{older} values are under an older key: run receiver keys rotate before it is removed")
+            findings.note(
+                KEYS, f"{older} values are encrypted with an older key: run receiver keys rotate before it is removed"
+            )
         else:
-            findings.ok(KEYS, f"{sum(state.newest for state in states)} values, all under the newest key")
+            findings.ok(KEYS, f"{sum(state.newest for state in states)} values, all encrypted with the newest key")
 
     _ask(engine, KEYS, findings, ask)
 
@@ -155,7 +157,7 @@ def check_redis(settings: Settings, problems: dict[str, str], findings: CheckRes
         message = " ".join(str(error).split()).rstrip(".")
         findings.broken(REDIS, f"REDIS_URL: {message}; deliveries are stored, but not processed until Redis is back")
     else:
-        findings.ok(REDIS, "takes writes")
+        findings.ok(REDIS, "accepts writes")
     finally:
         client.close()
 

@@ -105,7 +105,7 @@ class MetricsCollector(Collector):
         )
         waiting = GaugeMetricFamily(
             "receiver_deliveries_waiting",
-            "Deliveries by status: workers process pending and failed; dead, quarantined, ignored need an operator.",
+            "Deliveries by status. Only pending and failed wait for a worker; the others need an operator.",
             labels=["status"],
         )
         for status, each in service.deliveries.items():
@@ -190,7 +190,7 @@ class MetricsCollector(Collector):
             "Events that did not arrive and were recovered from the delivery log.",
             labels=["organization"],
         )
-        unconfirmed = _gauge("unconfirmed", "Stored deliveries that are not in the delivery log.")
+        unconfirmed = _gauge("unconfirmed", "Deliveries of the last eight days that are not in the delivery log.")
         unrecoverable = _gauge(
             "unrecoverable", "Events that did not arrive and whose payload the delivery log does not have."
         )
@@ -213,7 +213,11 @@ class MetricsCollector(Collector):
             ("waiting", "Files of receipts and signed TPAs that are not downloaded yet.", receipts.waiting),
             ("failing", "Files that are not downloaded yet and failed three times or more.", receipts.failing),
             ("lost", "Receipts of the last eight days whose URLs expired before the download.", receipts.newly_expired),
-            ("refused", "Files of the last eight days that may not be stored.", receipts.newly_refused),
+            (
+                "refused",
+                "Files of the last eight days refused for host, size or type.",
+                receipts.newly_refused,
+            ),
         ):
             yield GaugeMetricFamily(f"receiver_receipts_{name}", words, value=number)
         expires = GaugeMetricFamily(

@@ -54,7 +54,7 @@ def test_path_of_a_receipt_is_found_by_purchase_and_by_hash(
 def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Result]) -> None:
     unknown = run("path", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert "no transaction, TPA or file hash 'nobody'" in unknown.stderr
+    assert "no file for 'nobody'" in unknown.stderr
     receipts.apply()
     assert "the file is not downloaded: it is queued" in run("path", TRANSACTION).stderr
     receipts.provider.faults.add(ApiFault.answers(503, path="/files/"))

@@ -135,7 +135,7 @@ def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> Non
         (("--amount", "1.249,06"), "invalid amount"),
         (("--on", "12 October"), "invalid day"),
         (("--on", "2026-10-12", "--to", "2026-10-13"), "give either --on, or --from and --to"),
-        (("--before", "2"), "is not the place of a page"),
+        (("--before", "2"), "is not a value that the list printed"),
         (("--last-four", "12"), "needs four digits"),
         (("--currency", "kr"), "needs three letters"),
         (("--from", "2026-02-10", "--to", "2026-02-01"), "--from 2026-02-10 is after --to 2026-02-01"),

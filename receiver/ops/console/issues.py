@@ -114,7 +114,7 @@ def acknowledge(issue_id: int) -> Response | tuple[str, int]:
             until=form.ends_at,
             until_it_grows=form.until_it_grows.data,
         ),
-        "Acknowledged: it counts neither in status nor in alerts.",
+        "Acknowledged: status and the alert ReceiverIssueOpen no longer count it.",
     )
 
 
@@ -126,7 +126,7 @@ def resolve(issue_id: int) -> Response | tuple[str, int]:
         issue_id,
         form,
         lambda: partial(lifecycle.resolve, by=g.me.name, note=form.note.data, at=datetime.now(UTC)),
-        "Resolved: it reopens when it grows, or comes back.",
+        "Resolved: it reopens when it grows, or recurs.",
     )
 
 

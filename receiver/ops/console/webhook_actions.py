@@ -55,8 +55,8 @@ class Action:
 
 
 ROTATE: Final = Action(
-    "New secret",
-    "Rotate the secret",
+    "Rotate secret",
+    "Rotate secret",
     "The webhook gets a new secret, here and at OpenCard. Deliveries signed with the previous one are accepted for 24 "
     "hours more. To end it at once, use the command with --overlap 0.",
     "receiver webhooks rotate-secret {id}",

@@ -105,7 +105,7 @@ def acknowledge(
     """
     if issue.state is State.RESOLVED:
         raise OperationRefused(
-            "the issue is resolved: there is nothing to acknowledge; it reopens by itself when its cause comes back"
+            "the issue is resolved: there is nothing to acknowledge; it reopens by itself when its cause recurs"
         )
     return replace(
         issue,
@@ -119,7 +119,7 @@ def acknowledge(
 
 
 def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
-    """Return an issue after a person resolved it. It reopens when it grows, or goes away and comes back.
+    """Return an issue after a person resolved it. It reopens when it grows, or goes away and recurs.
 
     Raises ``OperationRefused`` for one that is resolved.
     """

@@ -245,9 +245,9 @@ def _place(token: str) -> tuple[date, str, str]:
         raw = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
         place = msgspec.json.decode(raw, type=tuple[date, str, str])
     except (ValueError, msgspec.MsgspecError) as error:
-        raise ValueError(f"{token!r} is not the place of a page") from error
+        raise ValueError(f"{token!r} is not a value that the list printed") from error
     if any("\0" in name for name in place[1:]):
-        raise ValueError(f"{token!r} is not the place of a page")
+        raise ValueError(f"{token!r} is not a value that the list printed")
     return place
 
 

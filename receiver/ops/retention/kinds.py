@@ -136,7 +136,7 @@ KINDS: Final = (
     ),
     RetentionKind(
         "replay_deliveries",
-        "which deliveries a replay was about",
+        "deliveries of replays",
         "RETAIN_TRACES_DAYS",
         "receiver.replays",
         "id",
@@ -146,7 +146,7 @@ KINDS: Final = (
     ),
     RetentionKind(
         "audit",
-        "records of the audit",
+        "audit records",
         "RETAIN_AUDIT_DAYS",
         "receiver.audit",
         "id",
@@ -167,7 +167,7 @@ KINDS: Final = (
     # the last run that proved something is what the views show, whenever that was
     _rows(
         "reconcile_runs",
-        "runs of reconciling",
+        "reconcile runs",
         "RETAIN_LOG_DAYS",
         "receiver.reconcile_runs",
         "started_at",

@@ -70,12 +70,12 @@ def test_a_range_that_is_none_is_no_page(viewer: Visitor) -> None:
 
 
 def test_the_banner_links_to_the_open_issues(organizations: Organizations, viewer: Visitor, settings: Settings) -> None:
-    assert "All is well" in viewer.get("/ops/").text
+    assert "No open issues</h2>" in viewer.get("/ops/").text
     acme = organizations.adopt("acme")
     acme.apply(EVENT, WRONG)
     watch.check(acme.engine, settings, ())
     page = viewer.get("/ops/").text
-    assert "All is well" not in page
+    assert "No open issues" not in page
     banner = page.partition('id="attention"')[2].partition("</section>")[0]
     (issue,) = re.findall(r'<li><a href="(/ops/issues/[0-9]+)">1 dead delivery', banner)
     assert "accounting_amount" in viewer.get(issue).text
@@ -98,7 +98,7 @@ def test_incomplete_organizations_are_first(organizations: Organizations, viewer
     page = viewer.get("/ops/").text
     assert page.index(">globex</a></th>") < page.index(">acme</a></th>")
     assert "3 lost events cannot be recovered" in page
-    assert re.findall(r'"Last run">(.*?)<', page) == ["in sync", "none yet", "none yet"]
+    assert re.findall(r'"Last run">(.*?)<', page) == ["finished", "none yet", "none yet"]
 
 
 def test_each_webhook_shows_its_status(acme: Acme, viewer: Visitor) -> None:
@@ -186,7 +186,7 @@ def test_counts_by_cause_are_those_of_the_command_line(
     for cause in "abc":
         store(acme.engine, event=EVENT, status="dead", error=f"cause {cause}", number=number // 3)
     page = viewer.get("/ops/").text
-    shown = re.findall(r'<td class="numeric" data-label="Number">([\d,]+)</td>', page)
+    shown = re.findall(r'<td class="numeric" data-label="Deliveries">([\d,]+)</td>', page)
     status = CliRunner(env=environment).invoke(main, ["status", "--json"])
     counted = [group["number"] for group in json.loads(status.stdout)["failures"]]
     assert [int(each.replace(",", "")) for each in shown] == counted
@@ -203,7 +203,7 @@ def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
     page = viewer.get("/ops/").text
     marked = re.findall(r'<line class="mark mark-deploy".*?<title>.*? UTC: version ([0-9.]+)</title>', page)
     assert marked == ["1.0.0", "1.1.0", "1.0.0"]
-    (words,) = re.findall(r"<div>(Solid lines .*?)</div>", page)
+    (words,) = re.findall(r"<div>(Solid lines: .*?)</div>", page)
     assert re.findall(r"version ([0-9.]+) at", words) == marked
     acme.execute("UPDATE receiver.deploys SET at = now() - interval '25 hours'")
     assert "mark-deploy" not in viewer.get("/ops/").text
