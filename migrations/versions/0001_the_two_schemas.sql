@@ -1873,6 +1873,7 @@ CREATE TABLE ems.closings (
     month DATE NOT NULL,
     closed_at TIMESTAMP WITH TIME ZONE NOT NULL,
     closed_by TEXT NOT NULL,
+    complete_from TIMESTAMP WITH TIME ZONE NOT NULL,
     complete_through TIMESTAMP WITH TIME ZONE NOT NULL,
     acknowledged_gaps BIGINT NOT NULL,
     position BIGINT NOT NULL,
@@ -1888,7 +1889,8 @@ COMMENT ON COLUMN ems.closings.organization_reference_id IS 'The EMS''s own id o
 COMMENT ON COLUMN ems.closings.month IS 'First day of the month, without a zone; the lines of a month are those with a booked_on in it';
 COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed';
 COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user@host of the command line, or the user of the console';
-COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was applied, except the acknowledged gaps';
+COMMENT ON COLUMN ems.closings.complete_from IS 'complete_from of ems.completeness when it was closed; if the month began before, what OpenCard sent earlier may be missing';
+COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed: everything that OpenCard sent from complete_from until then was applied, except the acknowledged gaps';
 COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none';
 COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
 COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month, credits included';

@@ -45,8 +45,8 @@ def close(organization: str, month: date, *, show: bool, verify: bool, acknowled
 
     A closed month cannot be opened again.
 
-    Refused, with the reasons, while anything that OpenCard sent is missing or not applied (ems.completeness), and if
-    the month began before OpenCard's delivery log does. What changes in the month later is in ems.late_changes.
+    Refused, with the reasons, while anything that OpenCard sent is missing or not applied (ems.completeness). What
+    changes in the month later is in ems.late_changes.
 
     Example: receiver close acme 2026-10
     """
@@ -100,8 +100,8 @@ def _print(certificate: Certificate, *, as_json: bool) -> None:
     fields: dict[str, object] = {
         "Month": f"{month_name(certificate.month)} of {certificate.organization_reference_id}",
         "Closed": f"{words(certificate.closed_at)} by {certificate.closed_by}",
-        "Complete": f"through {words(certificate.complete_through)}: all that OpenCard sent until then is applied, "
-        "except the acknowledged gaps",
+        "Complete": f"from {words(certificate.complete_from)} through {words(certificate.complete_through)}: all that "
+        "OpenCard sent then is applied, except the acknowledged gaps; what it sent earlier may be missing",
         "Feed position": certificate.position,
         "Lines": certificate.lines,
         **{f"Sum {currency or 'without currency'}": amount for currency, amount in sorted(certificate.sums.items())},

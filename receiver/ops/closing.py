@@ -50,10 +50,7 @@ _LINES: Final = text(_CONTENT)
 _MONTH_STATE: Final = text(
     """
 SELECT organization.organization_reference_id IS NOT NULL AS known, state.complete_through, state.acknowledged_gaps,
-    state.checked_at, state.complete_from, state.complete_from AT TIME ZONE 'UTC' > asked.month AS begins_later,
-    CAST(date_trunc('month', state.complete_from AT TIME ZONE 'UTC' + interval '1 month - 1 microsecond') AS date)
-        AS first_month,
-    asked.month + interval '1 month' <= now() AT TIME ZONE 'UTC' AS has_ended,
+    state.complete_from, asked.month + interval '1 month' <= now() AT TIME ZONE 'UTC' AS has_ended,
     coalesce(state.complete_through AT TIME ZONE 'UTC' >= asked.month + interval '1 month', false) AS is_complete,
     (SELECT coalesce(max(position), 0) FROM ems.events) AS position
 FROM (SELECT CAST(:month AS date) AS month) AS asked
@@ -80,9 +77,9 @@ WHERE organization_reference_id = :organization AND acknowledged_at <= :until OR
 )
 _CLOSE: Final = text(
     """
-INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,
-    position, lines, sums, vat_sums, sha256)
-SELECT :organization, :month, now(), :by, :complete_through, :acknowledged_gaps, :position, content.*
+INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_from, complete_through,
+    acknowledged_gaps, position, lines, sums, vat_sums, sha256)
+SELECT :organization, :month, now(), :by, :complete_from, :complete_through, :acknowledged_gaps, :position, content.*
 FROM ("""
     + _CONTENT
     + ") AS content"
@@ -106,6 +103,7 @@ class Certificate:
     month: date
     closed_at: datetime
     closed_by: str
+    complete_from: datetime
     complete_through: datetime
     acknowledged_gaps: int
     position: int
@@ -152,7 +150,7 @@ def close_month(
         reasons = _reasons(connection, organization, state)
         if reasons:
             raise NotClosed(organization, month, reasons)
-        names = ("complete_through", "acknowledged_gaps", "position")
+        names = ("complete_from", "complete_through", "acknowledged_gaps", "position")
         connection.execute(_CLOSE, {**parameters, "by": by, **{name: state[name] for name in names}})
         return _certificate(connection, organization, month)
 
@@ -162,12 +160,6 @@ def _reasons(connection: Connection, organization: str, state: RowMapping) -> li
     reasons = []
     if not state["has_ended"]:
         reasons.append("it has not ended yet (UTC)")
-    elif state["begins_later"] and state["checked_at"] is not None:
-        reasons.append(
-            f"OpenCard's delivery log begins at {state['complete_from']:%Y-%m-%d %H:%M:%S} UTC, so nothing shows what "
-            f"was sent before; the first month that can be closed here is {month_name(state['first_month'])}, close "
-            "earlier ones in the books that were kept until then"
-        )
     for gap in connection.execute(_GAPS, {"organization": organization}):
         first = "" if gap.first is None else f", the first at {gap.first:%Y-%m-%d %H:%M:%S} UTC"
         if gap.status != "pending":

@@ -36,7 +36,7 @@ EXACT = Decimal("12345678901234567890.123456789")
 """An amount that no binary number has."""
 KINDS = rows.Row.__subclasses__()
 CLOSING = """
-INSERT INTO ems.closings SELECT 'acme', date_trunc('month', booked_on), now(), 'operator@books', now(), 0,
+INSERT INTO ems.closings SELECT 'acme', date_trunc('month', booked_on), now(), 'operator@books', now(), now(), 0,
     (SELECT max(position) FROM ems.events), 1, '{}', '{}', '3b7f'
 FROM ems.transactions WHERE booked_on IS NOT NULL GROUP BY date_trunc('month', booked_on)
 """

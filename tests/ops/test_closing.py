@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from receiver.cli import main
 from receiver.ops.closing import NotClosed, close_month, read_certificate, verify_closing
-from tests.support.coverage import CHECKED, check
+from tests.support.checked import check
 from tests.support.factories import enrichment, snapshot
 
 if TYPE_CHECKING:
+    from receiver.ops.closing import Certificate
     from tests.conftest import Acme, Organizations
 
 CLEARED = "card.transaction.cleared"
@@ -30,9 +31,9 @@ def book(acme: Acme, transaction: str, amount: str = "10.00", day: str = "2026-0
     acme.apply(CLEARED, snapshot("cleared", transaction=transaction, **changes))
 
 
-def closed(acme: Acme) -> None:
+def closed(acme: Acme) -> Certificate:
     check(acme)
-    close_month(acme.engine, "acme", MONTH, by="operator")
+    return close_month(acme.engine, "acme", MONTH, by="operator")
 
 
 def test_closing_notes_what_the_month_has(acme: Acme) -> None:
@@ -78,26 +79,11 @@ def test_month_that_has_not_ended_is_not_closed(acme: Acme) -> None:
     assert refusal(acme, date(9998, 12, 1)) == ["it has not ended yet (UTC)"]
 
 
-def test_month_from_before_the_log_begins_is_not_closed(acme: Acme) -> None:
-    check(acme)
-    for begins, first in (("2026-02-15", "2026-03"), ("2026-03-01", "2026-03"), ("2026-02-01 00:00:01", "2026-03")):
-        acme.execute(f"UPDATE ems.organizations SET log_begins_at = '{begins}Z'")  # noqa: S608
-        (reason,) = refusal(acme)
-        assert reason.startswith(f"OpenCard's delivery log begins at {begins[:10]} ")
-        assert f"the first month that can be closed here is {first}," in reason
-    acme.apply(CLEARED, snapshot("cleared", original_amount="a lot"))
-    with pytest.raises(NotClosed, match="log begins at"):
-        close_month(acme.engine, "acme", MONTH, by="operator", acknowledge="entered by hand")
-    assert acme.rows("SELECT * FROM receiver.acknowledged_gaps") == []
-    acme.execute("UPDATE ems.organizations SET log_begins_at = '2026-02-01 00:00Z'")
-    close_month(acme.engine, "acme", MONTH, by="operator", acknowledge="entered by hand")
-
-
-def test_new_organization_closes_no_earlier_month(acme: Acme) -> None:
-    acme.execute(CHECKED)
+def test_certificate_says_from_when_the_log_shows_what_is_missing(acme: Acme) -> None:
     added = acme.value("SELECT added_at FROM ems.organizations")
     assert acme.value("SELECT complete_from FROM ems.completeness") == added
-    assert "OpenCard's delivery log begins at" in refusal(acme)[0]
+    assert closed(acme).complete_from == added
+    assert acme.value("SELECT complete_from FROM ems.closings") == added
 
 
 def test_month_is_closed_once(acme: Acme) -> None:

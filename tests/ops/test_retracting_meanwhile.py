@@ -16,7 +16,6 @@ from receiver.ops.closing import close_month, read_certificate, verify_closing
 from receiver.ops.replay import cancel_replay
 from tests.ops.test_closing import LATE, MONTH
 from tests.ops.test_retracting import CLEARED, GENUINE, applied, retract, undo
-from tests.support.coverage import COVERED
 from tests.support.factories import card_holder, snapshot
 from tests.support.following import as_reader, following
 from tests.support.processing_steps import delete_bodies, process_again
@@ -103,7 +102,6 @@ def test_worker_and_retraction_of_one_purchase(acme: Acme) -> None:
 
 def test_retraction_is_one_late_change_of_a_closed_month(acme: Acme) -> None:
     _, forged = applied(acme, GENUINE[1], (CLEARED, snapshot("cleared", accounting_amount=Decimal(99))))
-    acme.execute(COVERED)
     close_month(acme.engine, "acme", MONTH, by="operator", acknowledge="unconfirmed")
     retract(acme, forged)
     row = acme.row(LATE)

@@ -30,9 +30,9 @@ ORGANIZATIONS = "SELECT DISTINCT organization_reference_id FROM {} ORDER BY 1"
 
 
 CLOSE = """
-INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,
-    position, lines, sums, vat_sums, sha256)
-SELECT organization_reference_id, date_trunc('month', max(booked_on)), now(), 'operator', now(), 0,
+INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_from, complete_through,
+    acknowledged_gaps, position, lines, sums, vat_sums, sha256)
+SELECT organization_reference_id, date_trunc('month', max(booked_on)), now(), 'operator', now(), now(), 0,
     (SELECT max(position) FROM ems.events), count(*), '{}', '{}', ''
 FROM ems.transactions WHERE organization_reference_id = :organization GROUP BY organization_reference_id
 """

@@ -29,9 +29,10 @@ EMPTY = {"consumers", "feed_horizon"}
 """What has no row as long as nothing was deleted, no epoch began, and no reader has registered."""
 
 CLOSE_JANUARY = """
-INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_through, acknowledged_gaps,
-    position, lines, sums, vat_sums, sha256)
-SELECT 'nordlys-as', '2026-01-01', now(), 'operator', now(), 0, max(position), 1, '{}', '{}', '' FROM ems.events
+INSERT INTO ems.closings (organization_reference_id, month, closed_at, closed_by, complete_from, complete_through,
+    acknowledged_gaps, position, lines, sums, vat_sums, sha256)
+SELECT 'nordlys-as', '2026-01-01', now(), 'operator', '2026-01-01 00:00Z', now(), 0,
+    max(position), 1, '{}', '{}', '' FROM ems.events
 """
 
 RECONCILED = """

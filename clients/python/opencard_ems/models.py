@@ -52,6 +52,7 @@ class Closing(Model):
     month: Mapped[date] = mapped_column(primary_key=True)
     closed_at: Mapped[datetime]
     closed_by: Mapped[str]
+    complete_from: Mapped[datetime]
     complete_through: Mapped[datetime]
     acknowledged_gaps: Mapped[int]
     position: Mapped[int]

@@ -67,9 +67,13 @@ class Closing(Row):
     """When it was closed"""
     closed_by: str
     """Who closed it: user@host of the command line, or the user of the console"""
+    complete_from: datetime
+    """complete_from of ems.completeness when it was closed; if the month began before, what OpenCard sent earlier
+    may be missing
+    """
     complete_through: datetime
-    """complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was
-    applied, except the acknowledged gaps
+    """complete_through of ems.completeness when it was closed: everything that OpenCard sent from complete_from
+    until then was applied, except the acknowledged gaps
     """
     acknowledged_gaps: int
     """Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"""

@@ -38,7 +38,9 @@ export interface Closing {
   closed_at: Date;
   /** Who closed it: user@host of the command line, or the user of the console */
   closed_by: string;
-  /** complete_through of ems.completeness when it was closed: everything that OpenCard sent until then was applied, except the acknowledged gaps */
+  /** complete_from of ems.completeness when it was closed; if the month began before, what OpenCard sent earlier may be missing */
+  complete_from: Date;
+  /** complete_through of ems.completeness when it was closed: everything that OpenCard sent from complete_from until then was applied, except the acknowledged gaps */
   complete_through: Date;
   /** Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none */
   acknowledged_gaps: bigint;

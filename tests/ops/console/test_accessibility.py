@@ -15,7 +15,6 @@ from receiver.ops.issues import watch
 from receiver.settings import load_settings
 from tests.support.browser import CHROMIUM, person
 from tests.support.console_pages import EVENT, WRONG, stored
-from tests.support.coverage import COVERED
 from tests.support.factories import snapshot
 from tests.support.replay_steps import replay
 from tests.support.service_states import add_run
@@ -50,7 +49,6 @@ def pages(acme: Acme, settings: Settings) -> list[str]:
     """Addresses of pages with something on each."""
     acme.apply(EVENT, snapshot("cleared", transaction="t-1"))
     add_run(acme.engine, "acme")
-    acme.execute(COVERED)
     close_month(acme.engine, "acme", date(2026, 2, 1), by="olga")
     acme.apply(EVENT, WRONG)
     dead, processed = stored(acme)

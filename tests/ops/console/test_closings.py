@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.coverage import check
+from tests.support.checked import check
 from tests.support.factories import snapshot
 
 if TYPE_CHECKING:
