@@ -87,7 +87,7 @@ class ExampleReader:
         """Read what is there, in both ways; no position that was seen before may mean something else now."""
         with closing(self._program.connect(self._ems_url)) as ems, closing(self._program.connect(self._own_url)) as own:
             for take in (self._program.ledger, self._program.events):
-                while self._program.take_batch(ems, own, take):
+                while self._program.process_batch(ems, own, take):
                     pass
 
     def own(self, query: str) -> list[tuple[Any, ...]]:
