@@ -46,7 +46,7 @@ COLUMNS: Final = {
     "transaction_id": "transaction",
     "error": "error",
 }
-OPTIONAL: Final = ("attempts", "organization_reference_id", "transaction_id")
+OPTIONAL: Final = ("attempts", "transaction_id", "organization_reference_id")
 """Columns that a narrow terminal does without."""
 
 

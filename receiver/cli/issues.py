@@ -84,7 +84,13 @@ def list_(states: tuple[str, ...], limit: int, as_json: bool) -> None:
     if as_json:
         print_json([_document(each) for each in found])
     else:
-        print_rows([_document(each) for each in found], COLUMNS, empty="no issues", optional=("opened_at", "count"))
+        resolved = {"resolved_at": "resolved"} if str(State.RESOLVED) in states else {}
+        print_rows(
+            [_document(each) for each in found],
+            {**COLUMNS, **resolved},
+            empty="no issues",
+            optional=("severity", "opened_at", "count"),
+        )
 
 
 @issues.command("show")

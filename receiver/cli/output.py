@@ -95,7 +95,7 @@ def print_rows(
     screen.print(table)
     if left_out:
         names = ", ".join(columns[field] for field in left_out)
-        click.echo(f"(not shown for lack of width: {names})", err=True)
+        click.echo(f"(not shown for lack of width: {names}; see --json)", err=True)
 
 
 def _left_out(widths: Mapping[str, int], optional: Sequence[str], width: int) -> list[str]:

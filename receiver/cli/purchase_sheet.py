@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,8 +11,11 @@ from receiver.cli.output import counted, print_fields, print_rows, printable, wo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
+    from receiver.ops.deliveries import DeliverySummary
     from receiver.ops.purchases import FieldChange, Happening, HeldDeliveries, PurchaseDetails
+    from receiver.ops.purchases.brief import PurchaseBrief
 
 VAT: Final = {
     "vat_amount": "VAT",
@@ -49,6 +53,17 @@ LISTS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
 """Field of the details → its heading, and the columns of its table."""
 
 
+_HELD: Final = {
+    "id": "delivery",
+    "status": "status",
+    "organization_reference_id": "organization",
+    "day": "day",
+    "merchant": "merchant",
+    "amount": "amount",
+    "error": "error",
+}
+
+
 def print_purchase(details: PurchaseDetails) -> None:
     """Print everything about a purchase for people."""
     print_fields({"organization": details.organization_reference_id, "transaction": details.transaction_id})
@@ -82,20 +97,31 @@ def print_held(held: HeldDeliveries, *, organizations: Sequence[str], found: boo
 
     *found*: whether purchases were listed, so that it matters less that no delivery may be of it.
     """
-    for each in held.matching:
-        click.echo(
-            f"not applied, and may be it: delivery {each.id} ({each.status}), {printable(each.error or each.event)}"
-        )
     if held.matching:
-        click.echo(f"see: receiver deliveries show {held.matching[0].id}")
+        click.echo("not applied; may be the purchase you search for (receiver deliveries show):")
+        print_rows([_held_cells(each, held.briefs.get(each.id)) for each in held.matching], _HELD, empty="")
     elif held.compared and not found:
-        click.echo(
-            f"{counted(held.compared, 'delivery', 'deliveries')} compared that were not applied: none of them matches"
-        )
+        were = "1 delivery that was" if held.compared == 1 else f"{held.compared} deliveries that were"
+        click.echo(f"{were} not applied {'was' if held.compared == 1 else 'were'} compared; none matches")
     if held.unreadable or (held.more and not found):
         of = "".join(f" --organization {each}" for each in organizations)
-        why = f"{held.unreadable} of them cannot be read" if held.unreadable else "there are older ones"
+        unreadable = f"{counted(held.unreadable, 'delivery', 'deliveries')} cannot be read"
+        why = unreadable if held.unreadable else "there are older deliveries that were not applied"
         click.echo(f"{why}: receiver deliveries list --status dead --status quarantined{of}")
+
+
+def _held_cells(delivery: DeliverySummary, bought: PurchaseBrief | None) -> dict[str, object]:
+    return {
+        **asdict(delivery),
+        "merchant": bought and bought.merchant,
+        "day": bought and bought.day,
+        "amount": bought and with_currency(bought.amount, bought.currency),
+    }
+
+
+def with_currency(amount: Decimal | None, currency: str | None) -> str | None:
+    """Return an amount with its currency; ``None`` if it was not sent."""
+    return None if amount is None else f"{amount:f} {currency or ''}".strip()
 
 
 def _heading(name: str) -> None:
@@ -110,11 +136,11 @@ def _present(row: Mapping[str, Any], *, but: Sequence[str] = ()) -> dict[str, An
 def _print_happening(happening: Happening) -> None:
     status = f"  [{happening.status}]" if happening.status else ""
     number = f"delivery {happening.delivery_id}: " if happening.kind == "delivery" else ""
-    click.echo(f"{happening.at:%Y-%m-%d %H:%M:%S}  {happening.kind:<14}  {number}{printable(happening.text)}{status}")
+    click.echo(f"{happening.at:%Y-%m-%d %H:%M:%S}  {happening.kind:<17}  {number}{printable(happening.text)}{status}")
     if happening.first and not happening.payload:
         return
     for change in happening.changes:
-        click.echo(f"{'':<37}{printable(change.name)}: {_values(change)}")
+        click.echo(f"{'':<40}{printable(change.name)}: {_values(change)}")
 
 
 def _values(change: FieldChange) -> str:

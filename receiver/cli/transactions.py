@@ -15,7 +15,7 @@ from receiver.cli.filters import AGAIN, check_organizations
 from receiver.cli.group import Group
 from receiver.cli.output import counted, json_option, print_json, print_rows, progress_bar
 from receiver.cli.parameters import DAY, WholeNumber
-from receiver.cli.purchase_sheet import print_held, print_purchase
+from receiver.cli.purchase_sheet import print_held, print_purchase, with_currency
 from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import one_connection
@@ -50,10 +50,8 @@ COLUMNS: Final = {
     "day": "day",
     "organization_reference_id": "organization",
     "merchant": "merchant",
-    "original_amount": "amount",
-    "original_currency": "currency",
-    "accounting_amount": "accounted",
-    "accounting_currency": "currency",
+    "original": "amount",
+    "accounting": "accounted",
     "state": "state",
     "booked_on": "booked",
     "invoice_number": "invoice",
@@ -61,8 +59,7 @@ COLUMNS: Final = {
 OPTIONAL: Final = (
     "invoice_number",
     "booked_on",
-    "accounting_currency",
-    "accounting_amount",
+    "accounting",
     "organization_reference_id",
 )
 """Columns that a narrow terminal does without."""
@@ -173,11 +170,19 @@ def list_command(
     if as_json:
         print_json({"transactions": rows, "before": before, "not_applied": held})
         return
-    print_rows([asdict(row) for row in rows], COLUMNS, empty="no purchases match", optional=OPTIONAL)
+    print_rows([_cells(row) for row in rows], COLUMNS, empty="no purchases match", optional=OPTIONAL)
     if held is not None:
         print_held(held, organizations=wanted.organizations, found=bool(rows))
     if before is not None:
         click.echo(f"{counted(len(rows), 'line')}; there are more: --before {before}", err=True)
+
+
+def _cells(row: FoundPurchase) -> dict[str, object]:
+    amounts = {
+        "original": with_currency(row.original_amount, row.original_currency),
+        "accounting": with_currency(row.accounting_amount, row.accounting_currency),
+    }
+    return {**asdict(row), **amounts}
 
 
 def _find(

@@ -124,11 +124,11 @@ def list_command(organization: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         print_rows(
-            rows,
+            [{**row, "test": "test" if row["test"] else ""} for row in rows],
             {
                 "id": "id",
                 "organization_reference_id": "organization",
-                "opencard_webhook_id": "at OpenCard",
+                "opencard_webhook_id": "OpenCard id",
                 "authentication_type": "authentication",
                 "enabled": "enabled",
                 "active": "active",

@@ -105,6 +105,16 @@ def test_an_acknowledgement_ends_in_so_many_hours(dead: Acme, run: Run) -> None:
     assert dead.value(ends)
 
 
+def test_checks_spend_no_ids(dead: Acme, watched: Settings, run: Run) -> None:
+    (first,) = listed(run)
+    for _ in range(3):
+        dead.apply("card_holder.created", b"{}")  # the count grows: the issue is stored again
+        watch.check(dead.engine, watched, ())
+    dead.apply("card.transaction.cleared", b"{}")
+    watch.check(dead.engine, watched, ())
+    assert sorted(each["id"] for each in listed(run)) == [first["id"], first["id"] + 1]
+
+
 def test_a_resolved_issue_is_listed_when_asked_for(dead: Acme, run: Run) -> None:
     del dead
     number = str(listed(run)[0]["id"])
@@ -112,6 +122,7 @@ def test_a_resolved_issue_is_listed_when_asked_for(dead: Acme, run: Run) -> None
     assert run("status").exit_code == 0
     assert listed(run) == []
     (issue,) = listed(run, "--state", "resolved")
+    assert "resolved" in run("issues", "list", "--state", "resolved").stdout.splitlines()[0].split()
     assert issue["note"] == "test account"
     assert json.loads(run("issues", "show", number, "--json").stdout) == issue
     again = run("issues", "resolve", number, "--note", "x")

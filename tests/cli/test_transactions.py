@@ -124,9 +124,12 @@ def test_delivery_that_may_be_the_purchase_is_named(acme: Acme, run: Run) -> Non
     (delivery,) = ids(acme)
     said = run("list", "--organization", "acme", "--merchant", "café", "--amount", "109.38").stdout
     assert "no purchases match" in said
-    assert f"not applied, and may be it: delivery {delivery} (dead), " in said
-    assert f"see: receiver deliveries show {delivery}" in said
-    assert "1 delivery compared that were not applied: none" in run("list", "--merchant", "kiosk").stdout
+    assert "not applied; may be the purchase you search for (receiver deliveries show):" in said
+    heading, row = said.splitlines()[-2:]
+    assert heading.split() == ["delivery", "status", "organization", "day", "merchant", "amount", "error"]
+    assert row.split()[:3] == [str(delivery), "dead", "acme"]
+    assert "109.38 EUR" in row
+    assert "1 delivery that was not applied was compared; none matches" in run("list", "--merchant", "kiosk").stdout
 
 
 @pytest.mark.parametrize(

@@ -230,4 +230,4 @@ def test_the_list_says_which_webhook_is_for_tests(run: Run, acme: Acme) -> None:
     acme.execute("UPDATE receiver.webhooks SET test = true")
     assert document(run("list", "--json"))[0]["test"] is True
     heading, line = run("list").stdout.splitlines()
-    assert line[heading.index("test") :].split()[0] == "yes"
+    assert line[heading.index("test") :].split()[0] == "test"

@@ -30,12 +30,15 @@ WHERE (kind, subject) IN (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:sub
 FOR UPDATE
 """  # noqa: S608 - constants
 )
-_SAVE: Final = text(
+_CHANGE: Final = text(
     f"""
-INSERT INTO receiver.issues ({_COLUMNS}) VALUES ({", ".join(f":{name}" for name in _FIELDS)})
-ON CONFLICT (kind, subject) DO UPDATE
-SET {", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name not in ("kind", "subject"))}
-RETURNING id
+UPDATE receiver.issues SET {", ".join(f"{name} = :{name}" for name in _FIELDS)}
+WHERE kind = :kind AND subject = :subject RETURNING id
+"""  # noqa: S608 - constants
+)
+_ADD: Final = text(
+    f"""
+INSERT INTO receiver.issues ({_COLUMNS}) VALUES ({", ".join(f":{name}" for name in _FIELDS)}) RETURNING id
 """  # noqa: S608 - constants
 )
 _ONE: Final = text(f"SELECT id, {_COLUMNS} FROM receiver.issues WHERE id = :id")  # noqa: S608 - constants
@@ -133,7 +136,10 @@ def _one(connection: Connection, query: Any, issue_id: int) -> StoredIssue:  # n
 
 
 def _save(connection: Connection, issue: Issue) -> int:
-    return int(connection.execute(_SAVE, {**asdict(issue), "state": str(issue.state)}).scalar_one())
+    """Store an issue and return its id; one that is stored already spends no other id."""
+    values = {**asdict(issue), "state": str(issue.state)}
+    known = connection.scalar(_CHANGE, values)
+    return int(connection.execute(_ADD, values).scalar_one() if known is None else known)
 
 
 def _stored(row: RowMapping) -> StoredIssue:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
 from receiver.ops.deliveries import Filter, list_deliveries
+from receiver.ops.purchases.brief import PurchaseBrief, brief_of, number_of
 from receiver.ops.purchases.difference import exact
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class HeldDeliveries:
     """How many of them have no body any more, or one that is no JSON."""
     more: bool
     """Whether there are older ones, which were not read."""
+    briefs: Mapping[int, PurchaseBrief]
+    """What the payloads of the matching ones say, by delivery."""
 
 
 def held_deliveries(connection: Connection, wanted: PurchaseFilter, *, most: int = MAX_HELD) -> HeldDeliveries:
@@ -58,13 +60,15 @@ def held_deliveries(connection: Connection, wanted: PurchaseFilter, *, most: int
     bodies = {row.delivery_id: bytes(row.body) for row in connection.execute(_BODIES, {"ids": list(found)})}
     own = {each.id for each in mine.rows}
     matching, unreadable = [], 0
+    briefs: dict[int, PurchaseBrief] = {}
     for each in sorted(found.values(), key=lambda delivery: -delivery.id):
         payload = exact(bodies.get(each.id, b""))
         if payload is None:
             unreadable += each.id in own
         elif (each.id in own or _organization(payload) in wanted.organizations) and may_be(wanted, payload):
             matching.append(each)
-    return HeldDeliveries(tuple(matching), compared=len(found), unreadable=unreadable, more=more)
+            briefs[each.id] = brief_of(payload)
+    return HeldDeliveries(tuple(matching), compared=len(found), unreadable=unreadable, more=more, briefs=briefs)
 
 
 def may_be(wanted: PurchaseFilter, payload: Mapping[str, Any]) -> bool:
@@ -104,7 +108,7 @@ def _amount_agrees(wanted: PurchaseFilter, payload: Mapping[str, Any]) -> bool |
         return None
     differs = []
     for name in ("original", "accounting"):
-        amount = _number(payload.get(f"{name}_amount"))
+        amount = number_of(payload.get(f"{name}_amount"))
         currency = payload.get(f"{name}_currency")
         if amount is None:
             continue
@@ -113,17 +117,6 @@ def _amount_agrees(wanted: PurchaseFilter, payload: Mapping[str, Any]) -> bool |
             return True
         differs.append(name)
     return False if len(differs) == 2 else None  # noqa: PLR2004 - both amounts
-
-
-def _number(value: object) -> Decimal | None:
-    """Return a number as exact; also one that was sent as a text."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
 
 
 def _day(value: object) -> date | None:

@@ -44,6 +44,14 @@ def test_list_names_the_purchase_the_age_and_the_attempts(acme: Acme, viewer: Vi
     assert "attempts" not in other
 
 
+def test_a_dead_delivery_names_the_purchase_of_its_payload(acme: Acme, viewer: Visitor) -> None:
+    acme.apply(EVENT, snapshot("cleared", transaction="t-9", accounting_amount="much"))
+    assert acme.statuses() == ["dead"]
+    page = viewer.get("/ops/deliveries/").text
+    assert "109.38 EUR" in page
+    assert address("t-9") in unescape(page)
+
+
 def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, viewer: Visitor) -> None:
     other = organizations.adopt("globex")
     acme.apply(EVENT, snapshot("cleared", transaction="t-1", card_holder={"reference_id": "employee-1"}))
