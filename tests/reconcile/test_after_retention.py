@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -184,7 +185,8 @@ def test_reconcile_restores_nothing_of_an_erased_card_holder(acme: World) -> Non
     outcome = reconcile(acme, since=ago(ALL))
     assert (outcome.matched, outcome.recovered, outcome.unconfirmed) == (3, 0, 0)
     process(acme)
-    assert ems(acme.engine) == before
+    begins = {"ems.organizations": ANY}  # the log's oldest entry is known now
+    assert ems(acme.engine) | begins == before | begins
     assert {bytes(row["item"]) for row in rows(acme, "SELECT item FROM receiver.delivery_log")} == {b'{"erased":true}'}
 
 

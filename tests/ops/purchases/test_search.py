@@ -151,7 +151,7 @@ def test_page_that_looked_at_enough_says_how_far(bought: Acme) -> None:
 
 @given(st.text())
 def test_place_of_no_page_is_refused(token: str) -> None:
-    with pytest.raises(ValueError, match="is not the place of a page"):
+    with pytest.raises(ValueError, match="is not a value that the list printed"):
         _place(token)
 
 
