@@ -30,6 +30,8 @@ WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 def process_overlapping(acme: Acme, engine: Engine) -> None:
     """Process two deliveries, the first one first, by workers that both have read the history before that."""
     with ThreadPoolExecutor(2) as pool, closing(Processor(engine)) as one, closing(Processor(engine)) as other:
+        for worker in (one, other):  # connected before either waits: that has a time limit
+            assert worker.process("first", lambda _of: None) is None
         with engine.connect() as holder:
             holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
             batches: list[Future[Claim | None]] = []
