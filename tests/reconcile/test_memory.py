@@ -18,7 +18,7 @@ from tests.support.reconcile_steps import HOUR, ago, value
 if TYPE_CHECKING:
     from tests.support.world import World
 
-FEW, MANY = 10_000, 100_000
+FEW, MANY = 20_000, 200_000
 MAX_MEGABYTES = 300
 MAX_GROWTH = 1.2
 PROGRAM = """

@@ -209,9 +209,7 @@ def test_phones_show_fifty_deliveries_in_a_few_screens(browser: Browser, morning
             assert box["x"] + box["width"] <= TELEPHONE["width"], link.inner_text()
         operator.click("link", "Deliveries")
         assert not operator.page.get_by_label("Status").is_visible()
-        assert (
-            operator.page.evaluate("document.documentElement.scrollHeight") < 80 * BROKEN
-        )  # three lines each: what, which purchase, why
+        assert operator.page.evaluate("document.documentElement.scrollHeight") < 60 * BROKEN
         operator.page.get_by_text("Filter", exact=True).click()
         operator.page.get_by_label("Status").select_option("dead")
         operator.click("button", "Show")
