@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from receiver.deliveries.models import ABANDONED
 from receiver.processing.claim import MAX_WORKER_CRASHES, Backlog
@@ -102,10 +103,13 @@ def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme)
 
 def test_delivery_that_keeps_failing_is_dead_at_the_end(refusing_database: Acme) -> None:
     acme = refusing_database
-    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
-    for _ in PAUSES:
-        due_now(acme)
-        acme.process()
+    with capture_logs() as entries:
+        acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
+        for _ in PAUSES:
+            due_now(acme)
+            acme.process()
+    logged = [entry["status"] for entry in entries if entry["event"] == "delivery.failed"]
+    assert logged == [*["failed"] * 7, "dead"]
     assert acme.row("SELECT status, attempts, next_attempt_at FROM receiver.deliveries") == {
         "status": "dead",
         "attempts": 8,
