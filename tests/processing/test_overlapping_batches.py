@@ -12,6 +12,7 @@ from sqlalchemy import text
 from receiver.locks import Lock
 from receiver.processing.claim import Backlog
 from receiver.processing.drain import Processor
+from receiver.records.epochs import notice_branch
 from tests.support.factories import card_holder
 from tests.support.processing_steps import NOON, feed, occurred
 from tests.support.waiting import eventually
@@ -29,6 +30,7 @@ WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 
 def process_overlapping(acme: Acme, engine: Engine) -> None:
     """Process two deliveries, the first one first, by workers that both have read the history before that."""
+    notice_branch(engine)  # the first append to a database stores its history, and then waits for the lock once more
     with ThreadPoolExecutor(2) as pool, closing(Processor(engine)) as one, closing(Processor(engine)) as other:
         for worker in (one, other):  # connected before either waits: that has a time limit
             assert worker.process("first", lambda _of: None) is None
