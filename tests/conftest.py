@@ -169,6 +169,14 @@ def redis(redis_url: str) -> Iterator[Redis]:
     client.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _counts_are_stored_when_asked() -> Iterator[None]:
+    """No application of this process takes, once a second, what another ``Flusher`` is about to store."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("receiver.counter_store.FLUSH_SECONDS", 86_400)
+        yield
+
+
 @pytest.fixture(scope="session")
 def app(settings: Settings, migrated_engine: Engine) -> Iterator[Flask]:
     del migrated_engine  # asked for so that there is something to serve from

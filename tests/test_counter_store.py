@@ -13,6 +13,7 @@ from sqlalchemy import text
 from receiver.counter_store import Flusher, connecting, flushing
 from receiver.counters import SIGN_INS_FAILED, WAKE_UPS_FAILED, count_failed_sign_in, unstored_counts
 from tests.support.applications import unreachable_database
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,19 @@ def test_while_postgresql_is_away_counts_wait_in_memory(engine: Engine, connect:
     away = False
     assert flusher.flush()
     assert rows(engine) == [("receiver_sign_ins_failed", 3)]
+
+
+def test_counts_are_stored_at_intervals(engine: Engine, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.counter_store.FLUSH_SECONDS", 0.01)
+    flusher = Flusher(connect)
+    flusher.start()
+    try:
+        for number in (1, 2):
+            count_failed_sign_in()
+            expected = [("receiver_sign_ins_failed", number)]
+            assert eventually(lambda expected=expected: rows(engine) == expected)  # type: ignore[misc]
+    finally:
+        flusher.close()
 
 
 def test_ending_process_stores_its_counts(engine: Engine, connect: Connect) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from receiver.sandbox.embedded import LOOPBACK
 from receiver.tls import tls_context
+from tests.support.session_locks import WAITING
 from tests.support.silence import frozen
 from tests.support.web_process import SECONDS, Web, running
 
@@ -124,7 +125,7 @@ def test_waiting_for_postgresql_does_not_block_other_requests(web: Web) -> None:
         with web.acme.engine.begin() as connection:
             connection.execute(text("LOCK receiver.stored_deliveries IN SHARE MODE"))
             answer = threads.submit(web.deliver, "employee")
-            eventually(lambda: web.acme.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+            eventually(lambda: web.acme.value(WAITING) == 1)
             for path, status in (("/healthz", 200), ("/readyz", 503)):  # where it could not store another one
                 assert (
                     httpx.get(f"http://{LOOPBACK}:{web.port}{path}", verify=tls_context(), timeout=SECONDS).status_code

@@ -23,6 +23,7 @@ from receiver.queue import QUEUE
 from tests.support.factories import card_holder, snapshot
 from tests.support.pools import ACCESS, RECEIVER, ROOT, SECONDS, PoolProcess, running
 from tests.support.redis_faults import processed
+from tests.support.session_locks import LOCKS, WAITING
 from tests.support.silence import way_to
 from tests.support.waiting import eventually
 from tests.support.web_process import running as serving
@@ -39,10 +40,7 @@ if TYPE_CHECKING:
 CREATED, CLEARED = "card_holder.created", "card.transaction.cleared"
 BOUND = 2
 """Seconds, in the place of a minute or more."""
-LOCKS = (
-    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE application_name = :application "
-    "AND datname = current_database() AND locktype <> 'virtualxid'"
-)
+APPLICATION_LOCKS = f"{LOCKS} AND application_name = :application AND locktype <> 'virtualxid'"
 
 
 @contextmanager
@@ -90,7 +88,7 @@ def test_a_worker_that_hangs_between_jobs_stops_no_other(
         acme.deliver_ok(CREATED, card_holder("meanwhile"))
         with running(redis, {**environment, **ACCESS}):
             assert processed(acme, redis)
-        assert eventually(lambda: acme.value(LOCKS, application="receiver worker") == 0, within=SECONDS)
+        assert eventually(lambda: acme.value(APPLICATION_LOCKS, application="receiver worker") == 0, within=SECONDS)
     acme.deliver_ok(CREATED, card_holder("after"))
     assert processed(acme, redis)
     assert acme.value("SELECT count(*) FROM ems.card_holders") == 3
@@ -111,11 +109,10 @@ drain(engine_for(sys.argv[1], application="worker", bounds=replace(WORK, answer=
 
 def test_a_worker_leaves_a_postgresql_that_vanished(acme: Acme, settings: Settings) -> None:
     acme.deliver_ok(CLEARED, snapshot("cleared"))
-    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
     with way_to(settings.database_url) as way, acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
         with started(WORKER, way.url, environment={}) as worker:
-            assert eventually(lambda: holder.scalar(waits) == 1, within=SECONDS)
+            assert eventually(lambda: acme.value(WAITING) == 1, within=SECONDS)
             way.fall_silent()
             _, said = worker.communicate(timeout=SECONDS)
     # while the answer is waited for, or when the worker connects again because its wait for the lock was over
@@ -193,7 +190,7 @@ def test_a_web_process_that_hangs_holds_no_lock(acme: Acme, environment: dict[st
             with stopped(*family_of(web.processes.pid("web"))):
                 acme.deliver_ok(CREATED, card_holder(f"other-{round_}"))
                 acme.process()
-                assert eventually(lambda: acme.value(LOCKS, application="receiver web") == 0, within=15)
+                assert eventually(lambda: acme.value(APPLICATION_LOCKS, application="receiver web") == 0, within=15)
             assert [answer.result() for answer in answers] == [200] * 40
     assert acme.value("SELECT count(*) FROM receiver.deliveries") == 5 * 41
 

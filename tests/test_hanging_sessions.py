@@ -81,7 +81,7 @@ with held_lock(engine, {KEY}, seconds=2) as held:
 """
 SHOWN_LIFE = (
     "SELECT coalesce(max(state_change - backend_start) > interval '5 seconds', false) FROM pg_stat_activity "
-    "WHERE application_name = 'receiver holder'"
+    "WHERE application_name = 'receiver holder' AND datname = current_database()"
 )
 
 

@@ -21,6 +21,7 @@ from receiver.ops.retention.run import run_retention
 from receiver.processing.drain import drain
 from receiver.progress import Progress
 from tests.support.factories import card_holder
+from tests.support.session_locks import WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
     from tests.support.world import World
 
-WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 ROOT = Path(__file__).parent.parent
 SOURCES = [
     path

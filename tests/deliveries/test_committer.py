@@ -28,6 +28,7 @@ from receiver.webhooks.addresses import ENDPOINT_PATH
 from receiver.webhooks.directory import WebhookDirectory
 from tests.support.applications import receiver_with, unreachable_database
 from tests.support.factories import body, card_holder
+from tests.support.session_locks import WAITING
 from tests.support.silence import frozen
 
 if TYPE_CHECKING:
@@ -83,11 +84,7 @@ class Storing:
         return len(self.committer._waiting)
 
     def _storing(self) -> bool:
-        return bool(
-            self.acme.value(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'receiver.stored_deliveries'::regclass"
-            )
-        )
+        return bool(self.acme.value(f"{WAITING} AND relation = 'receiver.stored_deliveries'::regclass"))
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import environment
+from tests.support.session_locks import WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -53,10 +54,6 @@ if child == 0:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 )
-WAITING = """
-SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
-"""
 
 
 def start(world: ApiWorld, settings_environment: dict[str, str], program: str) -> subprocess.Popen[str]:

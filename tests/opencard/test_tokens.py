@@ -21,6 +21,7 @@ from receiver.opencard.tokens import BorrowedTokens, MemoryTokens, StoredTokens,
 from receiver.opencard.webhooks import Webhooks
 from receiver.sandbox.provider import ApiFault
 from tests.opencard.conftest import SECRET, ApiWorld, as_json
+from tests.support.session_locks import ADVISORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 READ = "organizations-read"
-ADVISORY_LOCKS = """
-SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-WHERE locktype = 'advisory' AND datname = current_database()
-"""
 
 
 def ask(world: ApiWorld, *scopes: str, store: Any = None) -> None:
@@ -210,7 +207,7 @@ def test_failed_request_leaves_no_token_and_no_lock(world: ApiWorld, stored: Sto
         ask(world, store=stored)
     assert rows(engine) == []
     with engine.connect() as connection:
-        assert connection.execute(text(ADVISORY_LOCKS)).scalar_one() == 0
+        assert connection.execute(text(ADVISORY)).scalar_one() == 0
     ask(world, store=stored)
 
 

@@ -22,6 +22,7 @@ from tests.support.processing_steps import delete_bodies, process_again
 from tests.support.program import db
 from tests.support.replay_steps import fail_with, replay, start
 from tests.support.roles import new_role
+from tests.support.session_locks import WAITING
 from tests.support.verifying import contents, found, rebuilt
 from tests.support.waiting import eventually
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Acme
-
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 def test_delivery_in_a_running_replay_is_not_retracted(acme: Acme) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from receiver.deliveries.models import ABANDONED
+from receiver.logs import configure_logs
 from receiver.processing.claim import MAX_WORKER_CRASHES, Backlog
 from receiver.processing.drain import Processor, drain
 from receiver.processing.retry_schedule import PAUSES, pause_after
 from receiver.records.write import writing_connection
+from receiver.settings import LogFormat
 from tests.support.factories import enrichment, sample, snapshot
 from tests.support.processing_steps import end_leases
 
@@ -101,15 +103,21 @@ def test_a_failed_delivery_is_not_tried_before_its_time(refusing_database: Acme)
     assert acme.value("SELECT attempts FROM receiver.deliveries") == 1
 
 
-def test_delivery_that_keeps_failing_is_dead_at_the_end(refusing_database: Acme) -> None:
+@pytest.mark.usefixtures("unchanged_logging")
+def test_delivery_that_keeps_failing_is_dead_at_the_end(
+    refusing_database: Acme, capsys: pytest.CaptureFixture[str]
+) -> None:
     acme = refusing_database
-    with capture_logs() as entries:
-        acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
-        for _ in PAUSES:
-            due_now(acme)
-            acme.process()
-    logged = [entry["status"] for entry in entries if entry["event"] == "delivery.failed"]
-    assert logged == [*["failed"] * 7, "dead"]
+    configure_logs(level="ERROR", log_format=LogFormat.JSON)
+    acme.apply("tpa.signed", sample("tpa.signed", name="refused"))
+    for _ in PAUSES:
+        due_now(acme)
+        acme.process()
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(entry["event"], entry["status"]) for entry in logged] == [
+        *[("delivery.failed", "failed")] * 7,
+        ("delivery.failed", "dead"),
+    ]
     assert acme.row("SELECT status, attempts, next_attempt_at FROM receiver.deliveries") == {
         "status": "dead",
         "attempts": 8,

@@ -29,6 +29,7 @@ from receiver.records.epochs import compare_history
 from receiver.records.write import writing_connection
 from tests.support.factories import snapshot
 from tests.support.processing_steps import end_leases, feed
+from tests.support.session_locks import ADVISORY
 from tests.support.silence import way_to
 from tests.support.waiting import eventually
 
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
 
 CLEARED = "card.transaction.cleared"
 SECONDS = 40
-FEED_LOCKS = (
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :feed AND granted = :granted "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
 CUT_OFF = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE application_name = 'receiver worker' AND datname = current_database()"
@@ -209,7 +206,7 @@ def test_killed_worker_stops_waiting_for_the_lock(acme: Acme, settings: Settings
 
 def feed_locks(acme: Acme, *, granted: bool) -> int:
     """Return how many sessions hold the feed's lock, or wait for it."""
-    return int(acme.value(FEED_LOCKS, feed=int(Lock.FEED), granted=granted))
+    return int(acme.value(f"{ADVISORY} AND objid = :feed AND granted = :granted", feed=int(Lock.FEED), granted=granted))
 
 
 def gauge(acme: Acme, name: str) -> float:

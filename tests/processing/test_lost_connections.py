@@ -14,6 +14,7 @@ from receiver.db import engine_for, was_cut_off
 from receiver.processing.claim import MAX_WORKER_CRASHES
 from receiver.processing.drain import drain
 from tests.support.factories import snapshot
+from tests.support.session_locks import WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_a_lost_connection_blames_no_delivery(acme: Acme, worker: Engine) -> Non
     for _ in range(MAX_WORKER_CRASHES + 1):
         with acme.engine.begin() as locked:
             locked.execute(text("LOCK ems.transactions IN SHARE MODE"))
-            ended = cut_while_it_waits(locked, worker)
+            ended = cut_while_it_waits(acme, locked, worker)
         assert isinstance(ended, psycopg.Error)
         assert was_cut_off(ended)
     assert acme.row("SELECT status, attempts, alone FROM receiver.deliveries") == {
@@ -55,7 +56,7 @@ def test_a_lost_connection_blames_no_delivery(acme: Acme, worker: Engine) -> Non
     assert acme.value("SELECT count(*) FROM receiver.processing_attempts") == 0
 
 
-def cut_while_it_waits(locked: Connection, worker: Engine) -> BaseException | None:
+def cut_while_it_waits(acme: Acme, locked: Connection, worker: Engine) -> BaseException | None:
     """Have the server end all connections of a worker in the middle of a delivery; return what that raises there."""
     raised: list[BaseException] = []
 
@@ -67,8 +68,8 @@ def cut_while_it_waits(locked: Connection, worker: Engine) -> BaseException | No
 
     thread = threading.Thread(target=work)
     thread.start()
-    waits = text("SELECT count(*) FROM pg_locks WHERE relation = 'ems.transactions'::regclass AND NOT granted")
-    assert eventually(lambda: bool(locked.scalar(waits)), within=SECONDS)
+    waits = f"{WAITING} AND relation = 'ems.transactions'::regclass"
+    assert eventually(lambda: bool(acme.value(waits)), within=SECONDS)
     locked.execute(
         text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

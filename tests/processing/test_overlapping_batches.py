@@ -15,6 +15,7 @@ from receiver.processing.drain import Processor
 from receiver.records.epochs import notice_branch
 from tests.support.factories import card_holder
 from tests.support.processing_steps import NOON, feed, occurred
+from tests.support.session_locks import WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
     from receiver.processing.claim import Claim
     from tests.conftest import Acme
-
-WAITING = """
-SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database
-WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 
 
 def process_overlapping(acme: Acme, engine: Engine) -> None:

@@ -100,7 +100,7 @@ def test_live_run_keeps_its_webhook(acme: World, environment: dict[str, str], tm
         process.send_signal(signal.SIGCONT)
         shown = (
             "SELECT coalesce(max(state_change - backend_start) > interval '5 seconds', false) FROM pg_stat_activity "
-            "WHERE application_name = 'receiver hangs' AND query = 'SELECT 1'"
+            "WHERE application_name = 'receiver hangs' AND query = 'SELECT 1' AND datname = current_database()"
         )
         assert eventually(lambda: bool(value(acme, shown)), within=SECONDS)
         (busy,) = reconciler(acme).run()

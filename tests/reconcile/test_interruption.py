@@ -26,6 +26,7 @@ from tests.support.reconcile_steps import (
     rows,
     value,
 )
+from tests.support.session_locks import ADVISORY
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -84,10 +85,7 @@ def killable_process(world: World, last: int | None) -> Iterator[KillableReconci
 
 def wait_for_locks(world: World, application: str = "receiver tests") -> None:
     """Wait until PostgreSQL has ended the sessions of a process that ended, and with them their locks."""
-    held = (
-        "SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)"
-        " WHERE application_name = :application AND datname = current_database() AND locktype = 'advisory'"
-    )
+    held = f"{ADVISORY} AND application_name = :application"
     assert eventually(lambda: value(world, held, application=application) == 0, within=30)
 
 

@@ -28,6 +28,7 @@ from tests.support.reconcile_steps import (
     store_delivery,
     value,
 )
+from tests.support.session_locks import ADVISORY, WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
     from tests.support.world import World
 
-LOCKED = (
-    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
-    " WHERE locktype = 'advisory' AND datname = current_database()"
-)
 LEDGER = "SELECT count(*) FROM ems.ledger"
 
 
@@ -122,11 +119,11 @@ def test_no_run_begins_during_a_retraction(acme: World) -> None:
     with ThreadPoolExecutor(1) as pool, acme.engine.connect() as feed:
         feed.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
         retracted = pool.submit(retract_deliveries, acme.engine, (delivery,), by="kim@ops", reason="forged")
-        assert eventually(lambda: value(acme, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        assert eventually(lambda: value(acme, WAITING) == 1)
         (outcome,) = reconciler(acme).run(since=ago(DAY))
         feed.rollback()
         assert (outcome.error, retracted.result(timeout=60)) == (BUSY, 1)
-    assert eventually(lambda: value(acme, LOCKED) == 0), "the session of the retraction has ended"
+    assert eventually(lambda: value(acme, ADVISORY) == 0), "the session of the retraction has ended"
     assert reconcile(acme, since=ago(DAY)).recovered == 1
     process(acme)
     assert value(acme, LEDGER) == 1

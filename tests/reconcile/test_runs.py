@@ -37,6 +37,7 @@ from tests.support.reconcile_steps import (
     store_delivery,
     value,
 )
+from tests.support.session_locks import ADVISORY
 
 if TYPE_CHECKING:
     from receiver.reconcile.run import ReconcileOutcome
@@ -477,8 +478,4 @@ def test_session_keeps_nothing_of_the_previous_webhook(acme: World) -> None:
     lose(acme, "a", "b", organization="acme")
     outcomes = reconciler(acme).run(parallelism=1)
     assert [(outcome.webhook_id, outcome.log_entries) for outcome in outcomes] == [(ids[0], 2), (ids[1], 0)]
-    held = (
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    assert value(acme, held) == 0
+    assert value(acme, ADVISORY) == 0

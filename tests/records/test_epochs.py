@@ -34,6 +34,7 @@ from tests.support.restoring import (
 )
 from tests.support.roles import connected_as, new_role
 from tests.support.service_states import miss_all_in_the_log
+from tests.support.session_locks import WAITING
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.embedded import EmbeddedPostgres
     from receiver.settings import Settings
-
-WAITING = """
-SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database
-WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 
 
 @pytest.fixture

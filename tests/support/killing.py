@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import event, text
 
+from tests.support.session_locks import ADVISORY
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
-
-_LOCKS = text(
-    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
-    "WHERE locktype = 'advisory' AND datname = current_database()"
-)
 
 
 class Killed(BaseException):
@@ -47,4 +43,4 @@ def end_sessions(engine: Engine) -> None:
     """Do what the death of a process does to its sessions, and wait for PostgreSQL to have noticed: locks go last."""
     engine.dispose()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        assert eventually(lambda: connection.scalar(_LOCKS) == 0)
+        assert eventually(lambda: connection.scalar(text(ADVISORY)) == 0)
