@@ -64,9 +64,15 @@ class Server(StreamServer):  # type: ignore[misc]
             self.max_accept = 1  # as gunicorn does: leave the others to the other processes
 
     def close(self) -> None:
-        """Accept every pending connection, then close the listening socket."""
+        """Accept every pending connection, then close the listening socket.
+
+        It is closed at once, which gevent and its ``os.close`` do not: what connects in between would be reset.
+        """
+        self.stop_accepting()
         while not self.closed and not self.full() and (connected := self.do_read()):
             self.do_handle(*connected)
+        if not self.closed:
+            _socket.close(self.socket.detach())
         super().close()
 
 
