@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL, make_url
 
-from tests.support.following import as_reader
+from tests.support.following import PYTHON_CLIENT, as_reader
 from tests.support.program import db
 from tests.support.roles import new_role
 
@@ -52,7 +51,7 @@ def typescript() -> Path:
 def program(request: pytest.FixtureRequest) -> Sequence[str]:
     """The example program of a client."""
     if request.param == "python":
-        return (sys.executable, "-W", "error", str(CLIENTS / "python" / "example.py"))
+        return PYTHON_CLIENT
     return ("node", str(request.getfixturevalue("typescript") / "example.js"))
 
 

@@ -33,7 +33,7 @@ from receiver.sandbox.retry_limits import RetryLimits
 from receiver.sandbox.story import make_story
 from receiver.settings import load_settings
 from tests.ha.programs import SECONDS, Program, write_configuration
-from tests.support.following import EMS_READER
+from tests.support.following import EMS_READER, PYTHON_CLIENT
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -112,12 +112,13 @@ class Machine:
         *,
         postgres: Patroni,
         sentinels: Sentinels,
-        own_url: str,
+        own_urls: Sequence[str],
         through_proxy: bool = False,
         variables: Mapping[str, str],
     ) -> None:
         self._stack = stack
         self.postgres = postgres
+        self.sentinels = sentinels
         self.database = folder.name.replace("-", "_")
         postgres.create_database(self.database)
         ports = {name: free_port() for name in ("web", "postgres", "first", "second")}
@@ -155,7 +156,11 @@ class Machine:
         self._register()
         self.reader = FeedReader(self.direct_url)
         stack.callback(self.reader.stop)
-        self._followers = [self._follow(way, folder, own_url) for way in ("ledger", "events")]
+        self._own_url, self._typed_url = own_urls
+        self._examples = [
+            self._follow(f"reader-{way}", [*EMS_READER, way], folder, self._own_url) for way in ("ledger", "events")
+        ]
+        self._typed = self._follow("typed-reader", PYTHON_CLIENT, folder, self._typed_url)
 
     def _proxy(self, folder: Path, ports: Mapping[str, int]) -> None:
         one, two = self.postgres.nodes
@@ -185,15 +190,15 @@ class Machine:
         wanted = parse_configuration(tomllib.loads(CONFIGURATION), {}, name="the demo's configuration")
         assert not bootstrap.run(wanted, BootstrapOptions(), SILENT).failures
 
-    def _follow(self, way: str, folder: Path, own_url: str) -> Program:
-        """Run the example of a reader, as the role of an EMS."""
+    def _follow(self, name: str, command: Sequence[str], folder: Path, own_url: str) -> Program:
+        """Run a program that follows the feed, as the role of an EMS, with a database of its own."""
         self.postgres.execute(
             f"DO $$ BEGIN CREATE ROLE {READER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
         )
         with self.engine.connect() as connection:
             grant(connection, READER)
         variables = {**os.environ, "EMS_URL": self.postgres.url(self.database, READER), "OWN_URL": own_url}
-        follower = Program(f"reader-{way}", [*EMS_READER, way], folder, environment=variables)
+        follower = Program(name, command, folder, environment=variables)
         self._stack.callback(follower.kill)
         follower.start()
         return follower
@@ -248,26 +253,37 @@ class Machine:
             "SELECT body FROM receiver.bodies JOIN receiver.stored_deliveries ON id = delivery_id WHERE source = 'push'"
         )
 
-    def wait_for_readers(self, own_url: str) -> None:
-        """Return when both examples of a reader, neither of which ended, have all that there is."""
+    def own_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return rows of the database in which the example reader keeps its tables."""
+        return self.rows(query, self._own_url)
+
+    def typed_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return rows of the database in which the reader with the typed client keeps its tables."""
+        return self.rows(query, self._typed_url)
+
+    def wait_for_readers(self) -> None:
+        """Return when all programs that follow the feed, none of which ended, have all that there is."""
         newest = self.value("SELECT max(position) FROM ems.events")
-        query = f"SELECT count(*) FROM feed_positions WHERE position >= {newest}"  # noqa: S608 - a number
 
         def have_all() -> bool:
-            return self.rows(query, own_url) == [(2,)]
+            read = [
+                *self.own_rows("SELECT position FROM feed_positions"),
+                *self.typed_rows("SELECT position FROM feed_position"),
+            ]
+            return len(read) == len(self.reports()) and all(position >= newest for (position,) in read)
 
         eventually(lambda: have_all() or bool(self.ended()), within=2 * SECONDS)
         assert have_all(), [report[-1000:] for report in self.reports()]
 
     def ended(self) -> list[str]:
         """Return which processes and readers ended, though none was asked to."""
-        readers = [follower.log.stem for follower in self._followers if follower.has_ended]
+        readers = [follower.log.stem for follower in (*self._examples, self._typed) if follower.has_ended]
         started = [(self.processes, FIRST), (self._second, SECOND)]
         return readers + [name for processes, names in started for name in names if not processes.is_running(name)]
 
     def reports(self) -> list[str]:
-        """Return what each example of a reader wrote."""
-        return [follower.log.read_text() for follower in self._followers]
+        """Return what each way of the example reader wrote, and then the reader with the typed client."""
+        return [follower.log.read_text() for follower in (*self._examples, self._typed)]
 
 
 def longest_outage(failed: Iterable[datetime], answered: Sequence[datetime]) -> float:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.story import Story
     from tests.ha.machine import Stream
+    from tests.ha.sentinel import Server
 
 MISSING = [program for program in (ETCD, PATRONI, "haproxy") if shutil.which(program) is None]
 if postgres_programs() is None:
@@ -76,17 +77,19 @@ def asynchronous() -> Iterator[Patroni]:
 
 
 @pytest.fixture
-def own_url(new_database: Callable[[], str]) -> str:
-    """The database of the EMS itself."""
-    return libpq(make_url(new_database()))
+def own_urls(new_database: Callable[[], str]) -> list[str]:
+    """The databases of two expense systems: one reads as the example does, one with the typed client."""
+    return [libpq(make_url(new_database())) for _ in range(2)]
 
 
 @pytest.fixture
-def machine(synchronous: Patroni, sentinels: Sentinels, own_url: str) -> Iterator[Machine]:
+def machine(synchronous: Patroni, sentinels: Sentinels, own_urls: list[str]) -> Iterator[Machine]:
     synchronous.wait_until_whole()
     sentinels.wait_until_whole()
     with new_folder() as folder, ExitStack() as stack:
-        yield Machine(folder, stack, postgres=synchronous, sentinels=sentinels, own_url=own_url, variables=NO_RECONCILE)
+        yield Machine(
+            folder, stack, postgres=synchronous, sentinels=sentinels, own_urls=own_urls, variables=NO_RECONCILE
+        )
 
 
 def kill_primary(machine: Machine, stream: Stream) -> None:
@@ -137,12 +140,34 @@ def kill_web(machine: Machine, stream: Stream) -> None:
         wait_until_ready(f"http://{at}", processes)
 
 
-LOSSES: list[Callable[[Machine, Stream], None]] = [kill_primary, freeze_primary, switch_over, kill_web]
+def kill_queue(machine: Machine, stream: Stream) -> None:
+    master = machine.sentinels.master
+    master.kill()
+    wait_for_next_queue(machine, stream, master)
+    master.start()
+
+
+def freeze_queue(machine: Machine, stream: Stream) -> None:
+    master = machine.sentinels.master
+    master.freeze()
+    wait_for_next_queue(machine, stream, master)
+    master.thaw()
+
+
+def wait_for_next_queue(machine: Machine, stream: Stream, master: Server) -> None:
+    events = machine.value("SELECT count(*) FROM ems.events")
+    stream.wait_for_more(50)
+    assert eventually(lambda: machine.sentinels.master is not master, within=SECONDS)
+    assert eventually(lambda: machine.value("SELECT count(*) FROM ems.events") > events + 50, within=SECONDS)
+
+
+LOSSES_OF_QUEUE: list[Callable[[Machine, Stream], None]] = [kill_queue, freeze_queue]
+LOSSES = [kill_primary, freeze_primary, switch_over, kill_web, *LOSSES_OF_QUEUE]
 
 
 @pytest.mark.parametrize("lose", LOSSES)
 def test_synchronous_standby_loses_nothing(
-    machine: Machine, own_url: str, lose: Callable[[Machine, Stream], None], capsys: pytest.CaptureFixture[str]
+    machine: Machine, lose: Callable[[Machine, Stream], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     story, stream = machine.send(seed=LOSSES.index(lose))
     stream.wait_for(0.2)
@@ -155,9 +180,11 @@ def test_synchronous_standby_loses_nothing(
     assert wrong(machine, story) == []
     machine.reader.finish()
     assert machine.reader.positions == positions(machine)
-    machine.wait_for_readers(own_url)
-    check_examples(machine, own_url)
+    machine.wait_for_readers()
+    check_readers(machine)
     assert machine.ended() == []
+    if lose in LOSSES_OF_QUEUE:
+        assert {attempt.status for attempt in machine.attempts()} == {httpx.codes.OK}, "deliveries need no queue"
 
 
 def wrong(machine: Machine, story: Story) -> list[str]:
@@ -172,16 +199,21 @@ def positions(machine: Machine) -> list[int]:
     return [position for (position,) in machine.rows("SELECT position FROM ems.events ORDER BY position")]
 
 
-def check_examples(machine: Machine, own_url: str) -> None:
-    """Assert that both examples of a reader made of it what it is, and reported an epoch."""
+def check_readers(machine: Machine) -> None:
+    """Assert that all programs that follow the feed made of it what it is, and reported an epoch."""
     epochs = machine.value("SELECT count(*) FROM receiver.feed_epochs WHERE reason IS NOT NULL")
-    assert ["epoch" in report for report in machine.reports()] == [epochs > 0] * 2
+    assert ["epoch" in report for report in machine.reports()] == [epochs > 0] * 3
     ledger = "SELECT organization_reference_id, transaction_id, state, accounting_amount FROM ems.ledger ORDER BY 1, 2"
     booked = "SELECT organization, transaction_id, state, amount FROM bookings ORDER BY 1, 2"
-    assert machine.rows(booked, own_url) == machine.rows(ledger)
+    assert machine.own_rows(booked) == machine.rows(ledger)
     sent = "SELECT fingerprint FROM ems.events WHERE type !~ '^(card_holder|receiver)[.]' ORDER BY 1"
     taken = "SELECT fingerprint FROM archived_events WHERE type !~ '^card_holder[.]' ORDER BY 1"
-    assert machine.rows(taken, own_url) == machine.rows(sent)
+    assert machine.own_rows(taken) == machine.rows(sent)
+    lines = (
+        "SELECT organization_reference_id, transaction_id, accounting_amount, vat_amount FROM ems.ledger ORDER BY 1, 2"
+    )
+    booked = "SELECT organization, transaction_id, amount, vat FROM ledger_lines ORDER BY 1, 2"
+    assert machine.typed_rows(booked) == machine.rows(lines)
 
 
 def report(title: str, machine: Machine, stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +243,7 @@ LOSSES_OF_LAGGING = [kill_lagging_primary, freeze_lagging_primary]
 def test_asynchronous_standby_is_made_good_from_the_log(
     asynchronous: Patroni,
     sentinels: Sentinels,
-    own_url: str,
+    own_urls: list[str],
     lose: Callable[[Machine, Stream], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -223,7 +255,7 @@ def test_asynchronous_standby_is_made_good_from_the_log(
             stack,
             postgres=asynchronous,
             sentinels=sentinels,
-            own_url=own_url,
+            own_urls=own_urls,
             through_proxy=True,
             variables=OFTEN,
         )
@@ -239,8 +271,8 @@ def test_asynchronous_standby_is_made_good_from_the_log(
         report(f"asynchronous, {lose.__name__}", machine, stream, capsys)
         assert wrong(machine, story) == []
         check_positions(machine, lost=bool(lost))
-        machine.wait_for_readers(own_url)
-        check_examples(machine, own_url)
+        machine.wait_for_readers()
+        check_readers(machine)
         assert machine.ended() == []
 
 

@@ -22,7 +22,7 @@ from receiver.reconcile.schedule import reconcile_due
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.story import make_story
 from receiver.settings import load_settings
-from tests.support.following import PROGRAM
+from tests.support.following import EMS_READER
 from tests.support.reconcile_steps import deliver, ledger_differences, process, rows, value
 from tests.support.restoring import base_backup, data_folder, own_servers
 from tests.support.roles import libpq
@@ -73,7 +73,7 @@ class ExampleReader:
     """The example's two ways to follow, with the positions in a database of the reader's own."""
 
     def __init__(self, ems_url: str, own_url: str) -> None:
-        specification = importlib.util.spec_from_file_location("ems_reader", PROGRAM)
+        specification = importlib.util.spec_from_file_location("ems_reader", EMS_READER[-1])
         assert specification is not None
         assert specification.loader is not None
         self._program = importlib.util.module_from_spec(specification)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-PROGRAM = Path(__file__).parent.parent.parent / "examples" / "ems_reader.py"
-EMS_READER = (sys.executable, "-W", "error", str(PROGRAM))
+ROOT = Path(__file__).parent.parent.parent
+EMS_READER = (sys.executable, "-W", "error", str(ROOT / "examples" / "ems_reader.py"))
+PYTHON_CLIENT = (sys.executable, "-W", "error", str(ROOT / "clients" / "python" / "example.py"))
 
 
 class Follower:
