@@ -175,6 +175,7 @@ class ReconcileSession:
                 write_comparison(
                     connection,
                     webhook.id,
+                    missing=counts.recovered,
                     started_at=run.started_at,
                     open_since=run.started_at - OPEN_PERIOD,
                     oldest=workspace.oldest,

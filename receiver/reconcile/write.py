@@ -193,6 +193,7 @@ def write_comparison(
     connection: Connection,
     webhook_id: int,
     *,
+    missing: int,
     started_at: datetime,
     open_since: datetime,
     oldest: datetime | None,
@@ -200,10 +201,11 @@ def write_comparison(
 ) -> None:
     """Recover what is missing, confirm what the log has, correct times, and merge the entries into the mirror.
 
-    *oldest*: the earliest time of an entry. *clock_offset*: how much the times of the log are corrected.
+    *missing*: the number of deliveries to recover. *oldest*: the earliest time of an entry. *clock_offset*: how much
+    the times of the log are corrected.
     """
     parameters = {"webhook_id": webhook_id}
-    if count_missing(connection):
+    if missing:
         recovering = {"verification": VERIFICATION, "started_at": started_at, "clock_offset": clock_offset}
         direction = connection.scalar(_DIRECTION)
         connection.execute(_RECOVER, {**parameters, **recovering, "direction": direction})
