@@ -205,7 +205,14 @@ def after_failure(connection: psycopg.Connection[Any], claim: Claim, error: Exce
         connection.execute(*claim.hold())
         outcomes = write_failures(connection, [failure])
     for outcome in outcomes:
-        log.error("delivery.failed", delivery_id=delivery.id, status=outcome.status, error=failure.error)
+        pause = None if outcome.pause is None else round(outcome.pause)
+        log.error(
+            "delivery.failed",
+            delivery_id=delivery.id,
+            status=outcome.status,
+            next_attempt_in_seconds=pause,
+            error=failure.error,
+        )
     return outcomes
 
 

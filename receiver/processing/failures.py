@@ -34,6 +34,8 @@ class AttemptOutcome(NamedTuple):
     event: str
     """In any spelling."""
     status: str
+    pause: float | None = None
+    """Seconds until the next attempt; ``None`` if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def write_failures(connection: psycopg.Connection[Any], failures: Sequence[Attem
         rows.append(row)
     connection.execute(_FAIL, {"rows": rows_parameter(rows)})
     return [
-        AttemptOutcome(failure.delivery_id, failure.event, row["status"])
+        AttemptOutcome(failure.delivery_id, failure.event, row["status"], row["pause"])
         for failure, row in zip(failures, rows, strict=True)
     ]
 

@@ -118,6 +118,8 @@ def test_delivery_that_keeps_failing_is_dead_at_the_end(
         *[("delivery.failed", "failed")] * 7,
         ("delivery.failed", "dead"),
     ]
+    pauses = [entry["next_attempt_in_seconds"] for entry in logged]
+    assert pauses == [pytest.approx(pause.total_seconds(), rel=0.25) for pause in PAUSES] + [None]
     assert acme.row("SELECT status, attempts, next_attempt_at FROM receiver.deliveries") == {
         "status": "dead",
         "attempts": 8,
