@@ -473,6 +473,16 @@ def test_log_older_than_the_webhook_extends_completeness(acme: World) -> None:
     assert value(acme, "SELECT added_at FROM ems.organizations") == added
 
 
+@pytest.mark.parametrize("implausible", [datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)])
+def test_implausible_time_does_not_extend_completeness(acme: World, implausible: datetime) -> None:
+    oldest = ago(300 * DAY)
+    append_log(acme, attempts(CREATED, card_holder("employee-1"), 200, at=oldest))
+    append_log(acme, attempts(CREATED, card_holder("employee-2"), 200, at=implausible))
+    reconcile(acme)
+    assert value(acme, "SELECT count(*) FROM receiver.delivery_log") == 2
+    assert value(acme, "SELECT complete_from FROM ems.completeness") == oldest
+
+
 def test_session_keeps_nothing_of_the_previous_webhook(acme: World) -> None:
     ids = others(acme, "globex")
     lose(acme, "a", "b", organization="acme")
