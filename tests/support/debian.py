@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +85,8 @@ def _running(root: Path, log: Path) -> Iterator[Debian]:
             stderr=output,
         )
     try:
-        assert eventually(lambda: bool(_children(nspawn)), within=BOOT_SECONDS), log.read_text()
-        debian = Debian(root, _children(nspawn)[0])
+        assert eventually(lambda: bool(_first_processes(nspawn)), within=BOOT_SECONDS), log.read_text()
+        debian = Debian(root, _first_processes(nspawn)[0])
         states = ("running", "degraded")
         assert eventually(
             lambda: debian.run("systemctl is-system-running", codes=(0, 1)).strip() in states, within=BOOT_SECONDS
@@ -97,5 +97,11 @@ def _running(root: Path, log: Path) -> Iterator[Debian]:
         nspawn.wait(timeout=BOOT_SECONDS)
 
 
-def _children(process: subprocess.Popen[bytes]) -> list[int]:
-    return [child.pid for child in psutil.Process(process.pid).children()]
+def _first_processes(nspawn: subprocess.Popen[bytes]) -> list[int]:
+    """Return the first process of what *nspawn* boots, once there is one: its child with process ids of its own."""
+    found = []
+    for child in psutil.Process(nspawn.pid).children():
+        with suppress(OSError):  # one that ended meanwhile
+            if Path(f"/proc/{child.pid}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
+                found.append(child.pid)
+    return found
