@@ -1956,7 +1956,7 @@ COMMENT ON COLUMN ems.late_changes.month IS 'First day of the closed month, with
 COMMENT ON COLUMN ems.late_changes.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.late_changes.position IS 'Position in ems.events of the event that changed the line; higher than that of the closing';
 COMMENT ON COLUMN ems.late_changes.changed_at IS 'When the change was written to the journal';
-COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line was added to the month; removed: a line left it; changed: a line in it changed';
+COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved to or from another month is in that one after or before the change (booked_on)';
 COMMENT ON COLUMN ems.late_changes.changed IS 'Columns that differ; null for a line that is new in the ledger or left it';
 COMMENT ON COLUMN ems.late_changes.booked_on_before IS 'booked_on before the change, without a zone; null if there was no line';
 COMMENT ON COLUMN ems.late_changes.booked_on_after IS 'booked_on after the change, without a zone; null if there is no line';

@@ -800,7 +800,9 @@ class LateChange(Row):
     changed_at: datetime
     """When the change was written to the journal"""
     kind: str
-    """added: a line was added to the month; removed: a line left it; changed: a line in it changed"""
+    """added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved
+    to or from another month is in that one after or before the change (booked_on)
+    """
     changed: list[str] | None
     """Columns that differ; null for a line that is new in the ledger or left it"""
     booked_on_before: date | None

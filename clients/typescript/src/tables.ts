@@ -542,7 +542,7 @@ export interface LateChange {
   position: bigint;
   /** When the change was written to the journal */
   changed_at: Date;
-  /** added: a line was added to the month; removed: a line left it; changed: a line in it changed */
+  /** added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved to or from another month is in that one after or before the change (booked_on) */
   kind: string;
   /** Columns that differ; null for a line that is new in the ledger or left it */
   changed: string[] | null;
