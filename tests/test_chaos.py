@@ -11,7 +11,7 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.chaos.holdings import Holding, Holdings, grown
+from bench.chaos.holdings import Holding, Holdings, grown, still_grown
 from bench.chaos.plan import MAX_WRONG, plan
 from bench.chaos.run import run_chaos
 from receiver.progress import Progress
@@ -52,6 +52,16 @@ def test_seed_decides_the_kills_evenly(seed: int, kills: int) -> None:
     times = Counter(kill.part for kill in planned.kills)
     assert max(times.values(), default=0) - min((times[part] for part in KILLABLE), default=0) <= 1
     assert abs(planned.clock_ahead) <= MAX_WRONG
+
+
+def test_resources_that_are_given_back_have_not_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.chaos.holdings.SETTLING_SECONDS", 0.5)
+    before, after = (
+        Holdings({"worker": Holding(number, 1, 1)}, postgres_connections=1, valkey_connections=1) for number in (7, 10)
+    )
+    looks = iter([after, after, before])
+    assert still_grown(before, lambda: next(looks)) == []
+    assert still_grown(before, lambda: after) == ["worker had 7 processes and has 10"]
 
 
 def test_grown_resources_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ import psycopg
 from redis import Redis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from receiver.sandbox.processes import ProcfileProcesses
 
@@ -20,6 +21,8 @@ MEMORY: Final = 128 * MEBIBYTE
 """By how much a process may have grown; caches and the allocator take their part."""
 FILES: Final = 32
 CONNECTIONS: Final = 16
+SETTLING_SECONDS: Final = 10.0
+"""Within this time job processes end, of which each worker may have one at any moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,14 @@ def holding(pid: int) -> Holding:
             memory.append(process.memory_info().rss)
             files.append(process.num_fds())
     return Holding(len(family), max(memory), max(files))
+
+
+def still_grown(before: Holdings, look: Callable[[], Holdings]) -> list[str]:
+    """Return what is beyond its bound however often one looks within ``SETTLING_SECONDS``, a line each."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while (lines := grown(before, look())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return lines
 
 
 def grown(before: Holdings, after: Holdings) -> list[str]:

@@ -9,13 +9,14 @@ from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from bench.chaos.follower import FeedReader
-from bench.chaos.holdings import grown, take_stock
+from bench.chaos.holdings import still_grown, take_stock
 from bench.chaos.plan import plan
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
@@ -152,7 +153,8 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         )
         story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
 
-        before = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
+        held = partial(take_stock, processes, database_url=database_url, redis_url=settings.redis_url)
+        before = held()
         follower = FeedReader(database_url)
         stack.callback(follower.stop)
         progress.stage(f"sending, and killing {kills} times")
@@ -166,7 +168,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         progress.stage("reconciling")
         outcomes = _reconcile(servers.engine, settings)
         _process_all(servers.engine, settings)
-        after = take_stock(processes, database_url=database_url, redis_url=settings.redis_url)
+        growth = still_grown(before, held)
         progress.stage("comparing")
         with servers.engine.connect() as connection:
             statuses = _statuses(connection)
@@ -176,7 +178,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
                 *_of_replays(connection),
                 *differences(connection, story),
                 *_of_the_feed(connection, follower.finish()),
-                *grown(before, after),
+                *growth,
             ]
         return Result(
             seed=seed,
