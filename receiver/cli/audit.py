@@ -31,7 +31,7 @@ COLUMNS: Final = {
     "error": "error",
     "reason": "reason",
 }
-OPTIONAL: Final = ("via", "address", "error", "reason")
+OPTIONAL: Final = ("via", "address", "reason", "error")
 """Columns that a narrow terminal does without."""
 
 

@@ -169,7 +169,7 @@ def _print_organizations(seen: Seen) -> None:
             "failed": "last run failed",
         },
         empty="no webhooks registered: receiver bootstrap registers them",
-        optional=("failed",),
+        optional=("recovered", "unconfirmed"),
     )
     rest = those_first[MAX_ORGANIZATIONS:]
     if rest:

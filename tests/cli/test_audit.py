@@ -269,6 +269,13 @@ def test_the_list_fits_its_terminal(acme: Acme, environment: dict[str, str], col
     assert re.search(r"^action +webhooks rotate-secret$", printed, re.MULTILINE) if columns == 60 else True
 
 
+def test_a_narrow_list_keeps_the_error(acme: Acme, environment: dict[str, str]) -> None:
+    add(acme.engine, outcome="failed", error="refused", reason="a reason of many words")
+    _, printed = on_terminal([RECEIVER, "audit", "list"], columns=90, environment=environment)
+    assert "not shown for lack of width: via, address, reason;" in printed
+    assert "refused" in printed
+
+
 def test_a_long_object_is_cut() -> None:
     assert arguments(("", number) for number in range(3)) == "0 1 2"
     assert arguments([("", None), ("all", False)]) is None

@@ -47,6 +47,14 @@ def test_each_delivery_is_one_line_whatever_the_width(some: Acme, environment: d
     del some
 
 
+def test_a_narrow_status_keeps_what_failed(some: Acme, environment: dict[str, str]) -> None:
+    some.execute("UPDATE ems.organizations SET organization_reference_id = :long", long="a-long-name-" * 3)
+    some.execute("UPDATE receiver.webhooks SET organization_reference_id = :long", long="a-long-name-" * 3)
+    _, printed = on_terminal([RECEIVER, "status"], columns=100, environment=environment)
+    assert "last run failed" in printed
+    assert "not shown for lack of width: recovered" in printed
+
+
 def test_dead_deliveries_are_red_on_a_terminal(some: Acme, environment: dict[str, str]) -> None:
     code, printed = on_terminal([RECEIVER, "deliveries", "list"], columns=100, environment=environment)
     assert (code, f"{RED}dead" in printed, f"{RED}processed" in printed) == (0, True, False)
