@@ -89,7 +89,7 @@ PAGES: Final = {
     "issues": "issues/",
     "deliveries, all": "deliveries/",
     "deliveries, dead": "deliveries/?status=dead",
-    "deliveries, anything wrong": "deliveries/?status=wrong",
+    "deliveries, anything wrong": "deliveries/?status=unresolved",
     "deliveries, a rare event": f"deliveries/?event={RARE}",
     "deliveries, a frequent event": f"deliveries/?event={FREQUENT}",
     "deliveries, an event that never was": "deliveries/?event=nothing.such",

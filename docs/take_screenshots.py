@@ -70,7 +70,7 @@ PAGES: Final = {
     "purchases": "purchases/",
     "purchase": "purchases/purchase?organization={organization}&id={transaction}",
     "deliveries": "deliveries/",
-    "deliveries-failed": "deliveries/?status=wrong",
+    "deliveries-failed": "deliveries/?status=unresolved",
     "delivery": "deliveries/{delivery}",
     "delivery-failed": "deliveries/{failed}",
     "replays": "replays/",

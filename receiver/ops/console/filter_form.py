@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-NOT_RIGHT: Final = "wrong"
+UNRESOLVED: Final = "unresolved"
 """The choice of everything that may need attention."""
 UNCONFIRMED: Final = "unconfirmed"
 """The choice of what OpenCard's log does not have."""
-UNRESOLVED: Final = "unresolved"
-"""What that choice is called, as the option of the commands."""
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 LONGEST: Final = 512
 """Characters that are searched for. An event has no such bound: pages link to it by its whole name."""
@@ -65,7 +63,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         default="",  # an address without it means any status
         choices=[
             SelectChoice("", "all"),
-            SelectChoice(NOT_RIGHT, UNRESOLVED),
+            SelectChoice(UNRESOLVED, UNRESOLVED),
             SelectChoice(UNCONFIRMED, UNCONFIRMED),
             *map(SelectChoice, STATUSES),
         ],
@@ -104,8 +102,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         right = {name: field.data for name, field in self._fields.items() if field.data}
         status = right.get("status", "")
         return Filter(
-            statuses=() if status in {NOT_RIGHT, UNCONFIRMED} else _each(status),
-            unresolved=status == NOT_RIGHT,
+            statuses=() if status in {UNRESOLVED, UNCONFIRMED} else _each(status),
+            unresolved=status == UNRESOLVED,
             unconfirmed=status == UNCONFIRMED,
             events=_each(right.get("event", "").strip()),
             version=right.get("version", "").strip() or None,

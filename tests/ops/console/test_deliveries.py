@@ -60,7 +60,7 @@ def test_the_filters_narrow_the_list(acme: Acme, organizations: Organizations, v
     first, wrong, globex = reversed(stored(acme))
     for query, wanted in {
         "status=dead": [wrong],
-        "status=wrong": [wrong],
+        "status=unresolved": [wrong],
         "status=processed": [globex, first],
         "organization=globex": [globex],
         f"event={EVENT}": [wrong, first],

@@ -131,7 +131,7 @@ def test_every_link_of_every_page_leads_to_a_valid_page(full: Acme, stranger: Vi
     assert [path for path in followed if re.fullmatch(r"/ops/issues/[0-9]+", path)]
     assert ("/ops/replays/new" in followed) is (name == "olga")
     assert ("/ops/audit/" in followed) is (name == "olga")
-    assert "/ops/deliveries/?status=wrong" in walk.seen
+    assert "/ops/deliveries/?status=unresolved" in walk.seen
 
 
 def test_a_list_with_a_wrong_filter_offers_no_replay(acme: Acme, operator: Visitor) -> None:

@@ -143,7 +143,7 @@ def test_search_without_result_names_the_dead_delivery(acme: Acme, viewer: Visit
     page = viewer.get(f"{LIST}?{TICKET}").text
     assert "No purchases match." in page
     assert ids(page) == [stored(acme)[1]]
-    assert "/ops/deliveries/?status=wrong&organization=acme" in links(page)
+    assert "/ops/deliveries/?status=unresolved&organization=acme" in links(page)
     assert "1 delivery may belong to the purchase" in page
     assert "None can belong to the purchase." in viewer.get(f"{LIST}?merchant=kiosk").text
 
