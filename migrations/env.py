@@ -63,5 +63,5 @@ if given is not None:
     run(given)
 else:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    with engine_for(settings.database_url, application="migrate", bounds=MIGRATE).connect() as made:
+    with engine_for(settings.database_url, application="migrate", timeouts=MIGRATE).connect() as made:
         run(made)

@@ -66,8 +66,8 @@ _TRANSACTION_TIMEOUT_SINCE: Final = 170_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long a session may take for something, in seconds; 0 is without a bound."""
+class Timeouts:
+    """The time limits of a session, in seconds; 0 is no limit."""
 
     statement: int = 0
     lock: int = 0
@@ -92,19 +92,19 @@ class Bounds:
         }
 
 
-WEB: Final = Bounds(statement=10, lock=5, idle_in_transaction=10, transaction=30, answer=12)
+WEB: Final = Timeouts(statement=10, lock=5, idle_in_transaction=10, transaction=30, answer=12)
 """Web processes, and other work that a caller waits for."""
-STORE: Final = Bounds(statement=5, lock=5, idle_in_transaction=10, transaction=10, answer=7)
+STORE: Final = Timeouts(statement=5, lock=5, idle_in_transaction=10, transaction=10, answer=7)
 """Storing deliveries: what waits behind a hung backend is stored over the next connection, while its requests wait."""
-WORK: Final = Bounds(statement=30, lock=10, idle_in_transaction=15, transaction=45, answer=50)
+WORK: Final = Timeouts(statement=30, lock=10, idle_in_transaction=15, transaction=45, answer=50)
 """Jobs of deliveries and downloads: small transactions, none of which may block the others for long."""
-LONG: Final = Bounds(lock=60, idle_in_transaction=300)
+LONG: Final = Timeouts(lock=60, idle_in_transaction=300)
 """What may run for long: reconciling, retention, bootstrap, the commands."""
-RECONCILE: Final = Bounds(lock=60, idle_in_transaction=300, idle=900)
+RECONCILE: Final = Timeouts(lock=60, idle_in_transaction=300, idle=900)
 """Reconciling. The session is idle while OpenCard is asked, and keeps its temporary tables: so it may be idle long."""
-EXPORT: Final = Bounds(lock=60, idle_in_transaction=3600)
+EXPORT: Final = Timeouts(lock=60, idle_in_transaction=3600)
 """Exporting from one snapshot, as slowly as the file can be written; its locks block only migrations."""
-MIGRATE: Final = Bounds(idle_in_transaction=300)
+MIGRATE: Final = Timeouts(idle_in_transaction=300)
 """Migrations wait for one another; they set their own time-outs for the locks of tables."""
 
 
@@ -121,7 +121,7 @@ class ServerCursor(psycopg.ServerCursor[Any]):
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is dropped when PostgreSQL does not answer within a bound."""
+    """A connection that is closed when PostgreSQL does not answer within a time limit."""
 
     answer_within: float | None = None
 
@@ -154,22 +154,22 @@ def connect_arguments(database_url: str, application: str) -> dict[str, Any]:
     return {"conninfo": url, **arguments, **pooled}
 
 
-def set_session(connection: psycopg.Connection[Any], bounds: Bounds, *, pooled: bool) -> None:
+def set_session(connection: psycopg.Connection[Any], timeouts: Timeouts, *, pooled: bool) -> None:
     """Set the session of a new *connection*.
 
-    A *pooled* one has no session that the rest could be set in, so its transactions say what they are, and the role
-    has the bounds (docs/operate/scale.md). Raises psycopg's errors.
+    Behind a pool (*pooled*) there is no session to set the rest in: its transactions state their isolation level, and
+    the role has the time-outs (docs/operate/scale.md). Raises psycopg's errors.
     """
     if isinstance(connection, BoundedConnection):
-        connection.answer_within = bounds.answer
+        connection.answer_within = timeouts.answer
     autocommit, connection.autocommit = connection.autocommit, True
     if pooled:
         _set(connection, _KEPT_BY_POOLS)
         connection.isolation_level, connection.read_only = IsolationLevel.READ_COMMITTED, False
     else:
-        settings = {**_SESSION, **bounds.settings}
+        settings = {**_SESSION, **timeouts.settings}
         if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
-            settings["transaction_timeout"] = f"{bounds.transaction}s"
+            settings["transaction_timeout"] = f"{timeouts.transaction}s"
         _set(connection, settings, _DURABLE)
     connection.autocommit = autocommit
 
@@ -179,11 +179,11 @@ def _set(connection: psycopg.Connection[Any], settings: Mapping[str, str], *more
     connection.execute(f"SELECT {', '.join([*calls, *more])}".encode(), prepare=False)
 
 
-def session_setter(bounds: Bounds, *, pooled: bool) -> Callable[[psycopg.Connection[Any]], None]:
+def session_setter(timeouts: Timeouts, *, pooled: bool) -> Callable[[psycopg.Connection[Any]], None]:
     """Return ``set_session`` for pools and engines, which call it with each connection that they open."""
 
     def configure(connection: psycopg.Connection[Any]) -> None:
-        set_session(connection, bounds, pooled=pooled)
+        set_session(connection, timeouts, pooled=pooled)
 
     return configure
 
@@ -193,12 +193,12 @@ def in_transaction(connection: psycopg.Connection[Any]) -> AbstractContextManage
     return nullcontext() if connection.read_only is None else connection.transaction()
 
 
-def open_connection(database_url: str, *, application: str, bounds: Bounds, **arguments: Any) -> BoundedConnection:  # noqa: ANN401 - psycopg's
+def open_connection(database_url: str, *, application: str, timeouts: Timeouts, **arguments: Any) -> BoundedConnection:  # noqa: ANN401 - psycopg's
     """Return a new autocommitting connection, which the caller closes. *arguments*: psycopg's. Raises its errors."""
     options = {**connect_arguments(database_url, application), "autocommit": True, **arguments}
     connection = BoundedConnection.connect(**options)
     try:
-        set_session(connection, bounds, pooled=is_pooled(database_url))
+        set_session(connection, timeouts, pooled=is_pooled(database_url))
     except BaseException:
         connection.close()
         raise

@@ -124,14 +124,14 @@ class Flusher:
 
 def connecting(database_url: str) -> Connect:
     """Return how a process without a pool connects for each flush."""
-    bounds = replace(WEB, statement=STATEMENT_SECONDS)
+    timeouts = replace(WEB, statement=STATEMENT_SECONDS)
 
     @contextmanager
     def connect() -> Iterator[psycopg.Connection[Any]]:
         with open_connection(
             database_url,
             application="counters",
-            bounds=bounds,
+            timeouts=timeouts,
             connect_timeout=CONNECT_SECONDS,
             prepare_threshold=None,
         ) as connection:

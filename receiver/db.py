@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.exc import DBAPIError
 
-    from receiver.connections import Bounds
+    from receiver.connections import Timeouts
 
 RECEIVER: Final = "receiver"
 """Schema of how the service works; may change with any release."""
@@ -83,7 +83,7 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
     )
 
 
-def engine_for(database_url: str, *, application: str, bounds: Bounds = LONG) -> Engine:
+def engine_for(database_url: str, *, application: str, timeouts: Timeouts = LONG) -> Engine:
     """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
 
     Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.
@@ -95,18 +95,18 @@ def engine_for(database_url: str, *, application: str, bounds: Bounds = LONG) ->
     return _engine(
         database_url,
         application,
-        bounds,
+        timeouts,
         pool_size=4,
     )
 
 
-def small_engine_for(database_url: str, *, application: str, connections: int, bounds: Bounds) -> Engine:
-    """Return an engine with at most *connections* connections, whose statements end after the time-outs of *bounds*.
+def small_engine_for(database_url: str, *, application: str, connections: int, timeouts: Timeouts) -> Engine:
+    """Return an engine with at most *connections* connections, with the session's *timeouts*.
 
     Who finds none free for some seconds gets SQLAlchemy's ``TimeoutError``.
     """
     return _engine(
-        database_url, application, bounds, pool_size=connections, max_overflow=0, pool_timeout=CONNECT_TIMEOUT
+        database_url, application, timeouts, pool_size=connections, max_overflow=0, pool_timeout=CONNECT_TIMEOUT
     )
 
 
@@ -135,7 +135,7 @@ def was_cut_off(error: DBAPIError | psycopg.Error) -> bool:
     return state[:2] == "08" or state in CUT_OFF
 
 
-def _engine(database_url: str, application: str, bounds: Bounds, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's
+def _engine(database_url: str, application: str, timeouts: Timeouts, **options: Any) -> Engine:  # noqa: ANN401 - SQLAlchemy's
     """Return an engine over connections that ``receiver.connections`` opens: libpq alone reads the URL."""
     engine = create_engine(
         _shown(database_url),
@@ -146,7 +146,11 @@ def _engine(database_url: str, application: str, bounds: Bounds, **options: Any)
 
     def connect(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> object:
         return open_connection(
-            database_url, application=application, bounds=bounds, autocommit=False, context=parameters.get("context")
+            database_url,
+            application=application,
+            timeouts=timeouts,
+            autocommit=False,
+            context=parameters.get("context"),
         )
 
     event.listen(engine, "do_connect", connect)
@@ -168,9 +172,9 @@ def _shown(database_url: str) -> URL:
 
 
 @contextmanager
-def one_connection(database_url: str, *, application: str, bounds: Bounds = LONG) -> Iterator[Connection]:
+def one_connection(database_url: str, *, application: str, timeouts: Timeouts = LONG) -> Iterator[Connection]:
     """Connect for the length of a command, and leave no connection behind."""
-    engine = engine_for(database_url, application=application, bounds=bounds)
+    engine = engine_for(database_url, application=application, timeouts=timeouts)
     try:
         with engine.connect() as connection:
             yield connection
@@ -216,15 +220,15 @@ def held_lock(engine: Engine, lock: int, *, seconds: int = HELD_SECONDS) -> Iter
             if not held:
                 yield held
                 return
-            bound = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
-            _set_idle_bound(connection, f"{seconds}s")
+            timeout = connection.scalar(text("SELECT current_setting('idle_session_timeout')"))
+            _set_idle_timeout(connection, f"{seconds}s")
             try:
                 with _heartbeat(connection, held, every=seconds / 6):
                     yield held
             finally:
                 with suppress(SQLAlchemyError):  # then the session has ended, and the lock with it
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
-                    _set_idle_bound(connection, str(bound))
+                    _set_idle_timeout(connection, str(timeout))
         except BaseException:
             connection.invalidate()  # an interrupt may have left the lock in a session that goes back to the pool
             raise
@@ -249,5 +253,5 @@ def _heartbeat(connection: Connection, held: HeldLock, *, every: float) -> Itera
         thread.join()
 
 
-def _set_idle_bound(connection: Connection, bound: str) -> None:
-    connection.execute(text("SELECT set_config('idle_session_timeout', :bound, false)"), {"bound": bound})
+def _set_idle_timeout(connection: Connection, timeout: str) -> None:
+    connection.execute(text("SELECT set_config('idle_session_timeout', :timeout, false)"), {"timeout": timeout})

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from receiver.cli import main
-from receiver.connections import LONG, WEB, WORK, Bounds, open_connection
+from receiver.connections import LONG, WEB, WORK, Timeouts, open_connection
 from receiver.counter_store import connecting
 from receiver.db import engine_for, small_engine_for
 from receiver.deliveries.store import SERVER_LOST, connect, connection_pool
@@ -67,7 +67,7 @@ def strange_database(new_database: Callable[[], str]) -> str:
 
 @contextmanager
 def by_engine(url: str) -> Iterator[Show]:
-    engine = engine_for(url, application="tests", bounds=LONG)
+    engine = engine_for(url, application="tests", timeouts=LONG)
     with engine.connect() as connection:
         yield lambda name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
     engine.dispose()
@@ -75,7 +75,7 @@ def by_engine(url: str) -> Iterator[Show]:
 
 @contextmanager
 def by_console(url: str) -> Iterator[Show]:
-    engine = small_engine_for(url, application="tests", connections=1, bounds=WEB)
+    engine = small_engine_for(url, application="tests", connections=1, timeouts=WEB)
     with engine.connect() as connection:
         yield lambda name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
     engine.dispose()
@@ -122,19 +122,19 @@ def test_safer_synchronous_commit_is_kept(new_database: Callable[[], str]) -> No
         assert show("synchronous_commit") == "remote_apply"
 
 
-@pytest.mark.parametrize("bounds", [WEB, WORK, LONG])
-def test_a_session_has_the_bounds_of_its_work(bounds: Bounds, settings: Settings) -> None:
-    with closing(open_connection(settings.database_url, application="tests", bounds=bounds)) as connection:
+@pytest.mark.parametrize("timeouts", [WEB, WORK, LONG])
+def test_a_session_has_the_timeouts_of_its_work(timeouts: Timeouts, settings: Settings) -> None:
+    with closing(open_connection(settings.database_url, application="tests", timeouts=timeouts)) as connection:
         asked = "SELECT setting::int / 1000 FROM pg_settings WHERE name = %s AND unit = 'ms'"
         for name, seconds in (
-            ("statement_timeout", bounds.statement),
-            ("lock_timeout", bounds.lock),
-            ("idle_in_transaction_session_timeout", bounds.idle_in_transaction),
-            ("idle_session_timeout", bounds.idle),
+            ("statement_timeout", timeouts.statement),
+            ("lock_timeout", timeouts.lock),
+            ("idle_in_transaction_session_timeout", timeouts.idle_in_transaction),
+            ("idle_session_timeout", timeouts.idle),
         ):
             assert connection.execute(asked, (name,)).fetchone() == (seconds,), name
         if connection.info.server_version >= 170_000:
-            assert connection.execute(asked, ("transaction_timeout",)).fetchone() == (bounds.transaction,)
+            assert connection.execute(asked, ("transaction_timeout",)).fetchone() == (timeouts.transaction,)
 
 
 def test_the_whole_way_of_a_delivery_works_with_strange_settings(
@@ -164,7 +164,7 @@ def test_the_whole_way_of_a_delivery_works_with_strange_settings(
 def test_parameters_of_the_database_url_apply(settings: Settings) -> None:
     mark = "&" if "?" in settings.database_url else "?"
     url = f"{settings.database_url}{mark}application_name=ours&options=-c%20geqo%3Doff&connect_timeout=7"
-    with closing(open_connection(url, application="tests", bounds=WEB)) as connection:
+    with closing(open_connection(url, application="tests", timeouts=WEB)) as connection:
         assert shown(connection, "application_name") == "ours"
         assert shown(connection, "geqo") == "off"
         assert shown(connection, "TimeZone") == "UTC"
@@ -177,8 +177,8 @@ def test_storing_waits_no_minute_for_a_lost_packet(settings: Settings) -> None:
 
 
 def test_a_connection_is_dropped_when_no_answer_comes(settings: Settings) -> None:
-    bounds = dataclasses.replace(WEB, answer=0.2)
-    with closing(open_connection(settings.database_url, application="tests", bounds=bounds)) as connection:
+    timeouts = dataclasses.replace(WEB, answer=0.2)
+    with closing(open_connection(settings.database_url, application="tests", timeouts=timeouts)) as connection:
         with pytest.raises(psycopg.OperationalError, match=r"did not answer within 0\.2 s"):
             connection.execute("SELECT pg_sleep(60)")
         assert connection.closed
@@ -189,7 +189,7 @@ def test_error_of_a_statement_does_not_drop_its_connection(settings: Settings) -
         yield from ()
         raise psycopg.errors.SerializationFailure
 
-    with closing(open_connection(settings.database_url, application="tests", bounds=WORK)) as connection:
+    with closing(open_connection(settings.database_url, application="tests", timeouts=WORK)) as connection:
         with connection.pipeline():
             connection.execute("SELECT 1")  # sent, and not awaited yet
             with pytest.raises(psycopg.errors.SerializationFailure):
@@ -198,7 +198,7 @@ def test_error_of_a_statement_does_not_drop_its_connection(settings: Settings) -
 
 
 def test_cursor_that_lost_its_connection_is_not_left_open(settings: Settings) -> None:
-    engine = engine_for(settings.database_url, application="tests", bounds=LONG)
+    engine = engine_for(settings.database_url, application="tests", timeouts=LONG)
     with engine.connect() as connection, engine.connect() as other:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
         other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
@@ -209,7 +209,7 @@ def test_cursor_that_lost_its_connection_is_not_left_open(settings: Settings) ->
 
 
 def test_writing_connection_that_cannot_prepare_is_closed(acme: Acme, settings: Settings) -> None:
-    engine = engine_for(settings.database_url, application="blocked", bounds=dataclasses.replace(WORK, lock=1))
+    engine = engine_for(settings.database_url, application="blocked", timeouts=dataclasses.replace(WORK, lock=1))
     with acme.engine.begin() as other:
         other.execute(text("LOCK TABLE receiver.bodies"))
         with pytest.raises(psycopg.errors.LockNotAvailable):

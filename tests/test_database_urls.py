@@ -97,8 +97,8 @@ def test_every_url_of_libpq_leads_to_the_same_database(template: str, database: 
 def reached(url: str) -> Iterator[object]:
     """Yield the database that each way of connecting leads to."""
     for engine in (
-        engine_for(url, application="tests", bounds=LONG),
-        small_engine_for(url, application="tests", connections=1, bounds=WEB),
+        engine_for(url, application="tests", timeouts=LONG),
+        small_engine_for(url, application="tests", connections=1, timeouts=WEB),
     ):
         with engine.connect() as connection:
             yield connection.exec_driver_sql(WHICH).scalar_one()

@@ -103,7 +103,8 @@ from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.processing.drain import drain
 
-drain(engine_for(sys.argv[1], application="worker", bounds=replace(WORK, answer={BOUND}, idle_in_transaction={BOUND})))
+timeouts = replace(WORK, answer={BOUND}, idle_in_transaction={BOUND})
+drain(engine_for(sys.argv[1], application="worker", timeouts=timeouts))
 """
 
 
@@ -140,7 +141,7 @@ def network(state):
 network("up")
 wanted = connections.DEFAULTS
 connections.DEFAULTS = {**wanted, "tcp_user_timeout": wanted["tcp_user_timeout"] // 30}
-connection = connections.open_connection(Way(sys.argv[1]).url, application="lost", bounds=connections.LONG)
+connection = connections.open_connection(Way(sys.argv[1]).url, application="lost", timeouts=connections.LONG)
 network("down")
 try:
     connection.execute("SELECT 1")

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from receiver.connections import Bounds
+    from receiver.connections import Timeouts
     from receiver.settings import Settings
 
 KEY = 471147
 SECONDS = 40
-KINDS: dict[str, Bounds] = {
+KINDS: dict[str, Timeouts] = {
     "a web process that stores": STORE,
     "a web process that reads, and the console": WEB,
     "a worker": WORK,
@@ -46,17 +46,17 @@ def other(settings: Settings) -> Iterator[Connection]:
     engine.dispose()
 
 
-def hanging(settings: Settings, bounds: Bounds) -> Engine:
-    return engine_for(settings.database_url, application="hangs", bounds=bounds)
+def hanging(settings: Settings, timeouts: Timeouts) -> Engine:
+    return engine_for(settings.database_url, application="hangs", timeouts=timeouts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_that_hangs_in_a_transaction_loses_its_locks(
     settings: Settings, other: Connection, kind: str
 ) -> None:
-    bounds = KINDS[kind]
-    assert bounds.idle_in_transaction, "without a bound it would hold them for as long as it hangs"
-    engine = hanging(settings, replace(bounds, idle_in_transaction=1))
+    timeouts = KINDS[kind]
+    assert timeouts.idle_in_transaction, "without a bound it would hold them for as long as it hangs"
+    engine = hanging(settings, replace(timeouts, idle_in_transaction=1))
     connection = engine.connect()
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": KEY})
     lock = text("SELECT pg_try_advisory_lock(:key) AND pg_advisory_unlock(:key)")
@@ -107,7 +107,7 @@ def test_bootstrap_or_retention_that_hangs_loses_its_lock(settings: Settings, ot
 
 
 def test_a_lock_is_given_back_with_its_session_as_it_was(settings: Settings, other: Connection) -> None:
-    engine = engine_for(settings.database_url, application="holder", bounds=RECONCILE)
+    engine = engine_for(settings.database_url, application="holder", timeouts=RECONCILE)
     with held_lock(engine, KEY) as held, held_lock(engine, KEY) as held_again:
         assert (bool(held), bool(held_again)) == (True, False)
     with held_lock(engine, KEY) as held:

@@ -160,7 +160,7 @@ def test_unusual_database_settings_change_nothing(
             acme.deliver_ok(EVENT, snapshot("authorized"))
             assert acme.client.get("/metrics").status_code == 200
             assert app.extensions["receiver.flusher"].flush()
-        console = small_engine_for(pooled, application="tests", connections=1, bounds=WEB)
+        console = small_engine_for(pooled, application="tests", connections=1, timeouts=WEB)
         with console.begin() as connection:
             shown = {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in OURS}
         console.dispose()

@@ -68,7 +68,7 @@ def list_command(
     """
     wanted = AuditFilter(since=since, until=until, actor=actor, action=action)
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    with one_connection(settings.database_url, application="audit", bounds=WEB) as connection:
+    with one_connection(settings.database_url, application="audit", timeouts=WEB) as connection:
         found = list_acts(connection, wanted, before=before, limit=limit + 1)
         known = [] if found or action is None else list_actions(connection)
     shown = found[:limit]

@@ -42,7 +42,7 @@ def upgrade_command() -> None:
 
     Example: receiver db upgrade
     """
-    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
+    with one_connection(_database_url(), application="migrate", timeouts=MIGRATE) as connection:
         before = current_revision(connection)
         connection.rollback()
         upgrade(connection)
@@ -64,7 +64,7 @@ def current(as_json: bool) -> None:
 
     Example: receiver db current --json
     """
-    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
+    with one_connection(_database_url(), application="migrate", timeouts=MIGRATE) as connection:
         revision = current_revision(connection)
     head = head_revision()
     if as_json:
@@ -84,7 +84,7 @@ def check(as_json: bool) -> None:
 
     Example: receiver db check
     """
-    with one_connection(_database_url(), application="migrate", bounds=MIGRATE) as connection:
+    with one_connection(_database_url(), application="migrate", timeouts=MIGRATE) as connection:
         found = differences(connection)
     if as_json:
         print_json({"differences": found})

@@ -147,7 +147,7 @@ def _export(name: str, window: Window, how: Format, output: Path | None, *, exce
     if how is Format.PARQUET and output is None:
         raise click.UsageError("parquet is a binary format: give a file with --output")
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    engine = engine_for(settings.database_url, application="export", bounds=EXPORT)
+    engine = engine_for(settings.database_url, application="export", timeouts=EXPORT)
     try:
         with engine.connect() as connection:
             check_organizations(connection, window.organizations)

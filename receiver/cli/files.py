@@ -157,7 +157,7 @@ def export_files(directory: Path, organizations: tuple[str, ...], since: datetim
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     store = FileStore(settings.files_url)
-    engine = engine_for(settings.database_url, application="files", bounds=EXPORT)
+    engine = engine_for(settings.database_url, application="files", timeouts=EXPORT)
     try:
         with engine.connect() as connection:
             check_organizations(connection, organizations)

@@ -152,7 +152,7 @@ def resolve(issue_id: int, note: str, as_json: bool) -> None:
 
 def _connection() -> AbstractContextManager[Connection]:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    return one_connection(settings.database_url, application="issues", bounds=WEB)
+    return one_connection(settings.database_url, application="issues", timeouts=WEB)
 
 
 def _print(stored: StoredIssue, *, as_json: bool) -> None:

@@ -48,7 +48,7 @@ def reconcile(only: tuple[str, ...], since: timedelta | None, dry_run: bool, as_
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_API)
     configure_command_logs(settings)
-    engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
+    engine = engine_for(settings.database_url, application="reconcile", timeouts=RECONCILE)
     try:
         chosen = _webhooks_of(engine, only)
         reconciler = Reconciler(

@@ -87,7 +87,7 @@ class RecordedCommand(click.Command):
             outcome=outcome,
             error=error,
         )
-        with one_connection(settings.database_url, application="audit", bounds=WEB) as connection, connection.begin():
+        with one_connection(settings.database_url, application="audit", timeouts=WEB) as connection, connection.begin():
             record(connection, act)
 
     def _typed(self, ctx: click.Context) -> Iterator[tuple[str, object]]:

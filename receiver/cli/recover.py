@@ -33,7 +33,7 @@ def recover(as_json: bool) -> None:
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     configure_command_logs(settings)
-    engine = engine_for(settings.database_url, application="recover", bounds=WEB)
+    engine = engine_for(settings.database_url, application="recover", timeouts=WEB)
     try:
         done = recover_feed(engine)
     finally:

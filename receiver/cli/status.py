@@ -68,7 +68,7 @@ def status(as_json: bool) -> None:
     Example: receiver status
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    with one_connection(settings.database_url, application="status", bounds=WEB) as connection:
+    with one_connection(settings.database_url, application="status", timeouts=WEB) as connection:
         seen = look(connection, settings)
     if as_json:
         print_json(_as_document(seen))

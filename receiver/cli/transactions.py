@@ -240,4 +240,4 @@ def show_command(transaction_id: str, organization: str | None, personal: bool, 
 
 def _connection() -> AbstractContextManager[Connection]:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
-    return one_connection(settings.database_url, application="transactions", bounds=WEB)
+    return one_connection(settings.database_url, application="transactions", timeouts=WEB)

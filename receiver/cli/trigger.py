@@ -134,7 +134,7 @@ def trigger(
 @contextmanager
 def _engine(settings: Settings) -> Iterator[Engine]:
     configure_command_logs(settings)
-    engine = engine_for(settings.database_url, application="trigger", bounds=RECONCILE)
+    engine = engine_for(settings.database_url, application="trigger", timeouts=RECONCILE)
     try:
         yield engine
     finally:

@@ -76,7 +76,7 @@ def rebuild(organizations: tuple[str, ...], as_json: bool) -> None:
 def _connection(organizations: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     configure_command_logs(settings)
-    engine = engine_for(settings.database_url, application="verify", bounds=LONG)
+    engine = engine_for(settings.database_url, application="verify", timeouts=LONG)
     try:
         with engine.connect() as connection:
             check_organizations(connection, organizations)

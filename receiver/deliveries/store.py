@@ -101,7 +101,7 @@ def connection_pool(database_url: str, *, size: int) -> ConnectionPool[Any]:
 
 def connect(database_url: str) -> psycopg.Connection[Any]:
     """Return a connection to store with. Raises psycopg's errors."""
-    return open_connection(database_url, application=APPLICATION, bounds=STORE, **_arguments(database_url))
+    return open_connection(database_url, application=APPLICATION, timeouts=STORE, **_arguments(database_url))
 
 
 def insert(connection: psycopg.Connection[Any], batch: Sequence[ArrivedDelivery]) -> list[bool]:

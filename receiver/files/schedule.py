@@ -41,7 +41,7 @@ def fetch_due() -> None:
     if unset_for_api(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
     _be_awake(settings.redis_url)
-    engine = engine_for(settings.database_url, application="files", bounds=WORK)
+    engine = engine_for(settings.database_url, application="files", timeouts=WORK)
     try:
         plan_again(engine)
         if give_up_abandoned(engine):

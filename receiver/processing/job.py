@@ -46,7 +46,7 @@ def process_deliveries() -> None:
     gc.set_threshold(GARBAGE_AFTER)
     settings = load_settings(os.environ)
     redis = connect(settings.redis_url)
-    engine = engine_for(settings.database_url, application="worker", bounds=WORK)
+    engine = engine_for(settings.database_url, application="worker", timeouts=WORK)
     wake_another = _quietly(wake_worker, redis)
     stay_until = time.monotonic() + DRAIN_SECONDS if get_current_job() else 0.0
     try:

@@ -87,7 +87,7 @@ def reconcile_due() -> None:
     settings = load_settings(os.environ)
     if unset_for_reconcile(settings):
         return  # the scheduler's settings differ from this worker's; it logs its own when it starts
-    engine = engine_for(settings.database_url, application="reconcile", bounds=RECONCILE)
+    engine = engine_for(settings.database_url, application="reconcile", timeouts=RECONCILE)
     reconciler = Reconciler(
         engine,
         Encryption(settings.encryption_keys),

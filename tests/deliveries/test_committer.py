@@ -263,8 +263,8 @@ def test_lost_connection_fails_its_batch_and_is_replaced(acme: Acme, storing: St
 
 
 def test_hanging_backend_is_left_and_the_next_one_stores(acme: Acme, settings: Settings, storing: Storing) -> None:
-    bounds = replace(STORE, answer=1)
-    committer = Committer(partial(open_connection, settings.database_url, application="tests", bounds=bounds))
+    timeouts = replace(STORE, answer=1)
+    committer = Committer(partial(open_connection, settings.database_url, application="tests", timeouts=timeouts))
     assert committer.store(storing.arrived(acme, "before"))
     connection = committer._connection
     assert connection is not None

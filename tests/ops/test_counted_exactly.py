@@ -138,7 +138,7 @@ def test_batches_that_fail_as_a_whole(acme: Acme, count: Count) -> None:
 
 def test_batches_that_are_given_back_for_the_lock_of_the_feed(acme: Acme, settings: Settings, count: Count) -> None:
     acme.deliver_ok("card_holder.created", card_holder())
-    engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
+    engine = engine_for(settings.database_url, application="worker", timeouts=replace(WORK, lock=1))
     with acme.engine.begin() as holder:
         holder.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(Lock.FEED)})
         with pytest.raises(errors.LockNotAvailable, match="lock timeout"):

@@ -59,7 +59,7 @@ def freeze(connection, change):
     commit(connection, change)
 
 commit, batch.commit = batch.commit, freeze
-drain.drain(engine_for(sys.argv[1], application="worker", bounds=WORK))
+drain.drain(engine_for(sys.argv[1], application="worker", timeouts=WORK))
 """
 DRAINER = FREEZER.replace("os.kill(os.getpid(), signal.SIGSTOP)", "pass")
 
@@ -99,7 +99,7 @@ def _known_history(acme: Acme) -> None:
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[Engine]:
     """The connections of a worker in this process."""
-    engine = engine_for(settings.database_url, application="other worker", bounds=WORK)
+    engine = engine_for(settings.database_url, application="other worker", timeouts=WORK)
     yield engine
     engine.dispose()
 
@@ -168,7 +168,7 @@ def test_lock_held_too_long_is_named_and_fails_no_delivery(
     acme: Acme, settings: Settings, environment: dict[str, str]
 ) -> None:
     acme.deliver_ok(CLEARED, snapshot("cleared"))
-    engine = engine_for(settings.database_url, application="worker", bounds=replace(WORK, lock=1))
+    engine = engine_for(settings.database_url, application="worker", timeouts=replace(WORK, lock=1))
     with acme.engine.begin() as holder:
         holder.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.FEED)})"))
         with pytest.raises(LockNotAvailable):

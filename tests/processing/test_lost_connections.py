@@ -32,7 +32,7 @@ SECONDS = 40
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[Engine]:
     """The connections of a worker in this process."""
-    engine = engine_for(settings.database_url, application="other worker", bounds=WORK)
+    engine = engine_for(settings.database_url, application="other worker", timeouts=WORK)
     yield engine
     engine.dispose()
 

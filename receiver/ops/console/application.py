@@ -111,7 +111,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
         settings.database_url,
         application="console",
         connections=CONNECTIONS,
-        bounds=replace(WEB, statement=STATEMENT_SECONDS),
+        timeouts=replace(WEB, statement=STATEMENT_SECONDS),
     )
     app = Flask(__name__)
     app.config.from_mapping(

@@ -88,7 +88,7 @@ def close() -> Response | str | tuple[str, int]:
     if request.method == "GET" or not form.validate():
         return _confirmation(form, organization, month), 200 if request.method == "GET" else 400
     reason = (form.reason.data or "").strip()
-    engine = engine_for(console().settings.database_url, application="close", bounds=LONG)  # a month may be large
+    engine = engine_for(console().settings.database_url, application="close", timeouts=LONG)  # a month may be large
     try:
         first_day = date.fromisoformat(f"{month}-01")
         close_month(engine, organization, first_day, by=g.me.name, acknowledge=reason or None)

@@ -203,7 +203,7 @@ def _examine(server: RestoredServer, settings: Settings, files: FileStore, drill
     findings = CheckResults(drill.checks)
     drill.restore_seconds = server.seconds
     _report_restore(server, findings)
-    engine = engine_for(server.url, application="drill", bounds=RECONCILE)
+    engine = engine_for(server.url, application="drill", timeouts=RECONCILE)
     try:
         progress.stage("checking the schema")
         if not _fits(engine, drill, findings):
