@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-SANE: Final = re.compile(r"[A-Za-z0-9._=+/:@-]{8,128}", re.ASCII)
+VALID: Final = re.compile(r"[A-Za-z0-9._=+/:@-]{8,128}", re.ASCII)
 """What a proxy's ``X-Request-ID`` looks like; anything else may be an attempt to write into the log."""
 _KEY: Final = "receiver.request_id"
 
-_at_hand: Final[ContextVar[WSGIEnvironment | None]] = ContextVar("request", default=None)
+_current: Final[ContextVar[WSGIEnvironment | None]] = ContextVar("request", default=None)
 
 
 class RequestIds:
@@ -31,11 +31,11 @@ class RequestIds:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Hand the request on."""
-        token = _at_hand.set(environ)
+        token = _current.set(environ)
         try:
             return self._application(environ, start_response)
         finally:
-            _at_hand.reset(token)
+            _current.reset(token)
 
 
 def request_id(environ: WSGIEnvironment) -> str:
@@ -43,13 +43,13 @@ def request_id(environ: WSGIEnvironment) -> str:
     known = environ.get(_KEY)
     if known is None:
         header = environ.get("HTTP_X_REQUEST_ID", "")
-        known = environ[_KEY] = header if SANE.fullmatch(header) else uuid.uuid4().hex
+        known = environ[_KEY] = header if VALID.fullmatch(header) else uuid.uuid4().hex
     return str(known)
 
 
 def add_request_id(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Put the id of the request at hand on a log line; a processor of structlog."""
-    environ = _at_hand.get()
+    """Put the id of the current request on a log line; a processor of structlog."""
+    environ = _current.get()
     if environ is not None:
         event_dict.setdefault("request_id", request_id(environ))
     return event_dict

@@ -17,7 +17,7 @@ from receiver.cli.parameters import FUTURE, ID, WholeNumber
 from receiver.cli.recorded import RecordedCommand
 from receiver.connections import WEB
 from receiver.db import one_connection
-from receiver.ops.findings import FindingKind, Severity, look_command
+from receiver.ops.findings import FindingKind, Severity, show_command
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
@@ -45,7 +45,7 @@ LABELS: Final[dict[str, str]] = {
     "text": "issue",
     "accepted_count": "reopens above",
     "accepted_until": "reopens at",
-    "example_delivery_id": "look",
+    "example_delivery_id": "example",
 }
 _COMMANDS: Final[dict[str, str]] = {FindingKind.DEAD: "after the fix", FindingKind.UNKNOWN_FORMAT: "after the upgrade"}
 """What the command of an issue is called where something else comes first."""
@@ -169,7 +169,7 @@ def _print(stored: StoredIssue, *, as_json: bool) -> None:
     if issue.first_seen_at == issue.opened_at:
         del document["first_seen_at"]
     if issue.example_delivery_id is not None:
-        document["example_delivery_id"] = look_command(issue.example_delivery_id)
+        document["example_delivery_id"] = show_command(issue.example_delivery_id)
     document["command"] = document.pop("command")  # the last line
     print_fields(
         {labels.get(name, name.replace("_", " ")): value for name, value in document.items() if value not in (None, "")}

@@ -19,7 +19,7 @@ from receiver.cli.recorded import RecordedCommand
 from receiver.cli.replay_words import print_groups, print_left_out, print_outcome, print_replays
 from receiver.db import dedicated_connection, engine_for
 from receiver.ops.deliveries import Filter
-from receiver.ops.findings import look_command
+from receiver.ops.findings import show_command
 from receiver.ops.replay import cancel_replay, start_replay
 from receiver.ops.replay_selection import preview
 from receiver.ops.replay_state import example_of_failed, list_replays, read_replay, what_failed
@@ -184,7 +184,7 @@ def _replay(
             print_outcome(state, what_failed(connection, replay_id), waited=wait)
             example = example_of_failed(connection, replay_id)
         if example is not None:
-            click.echo(f"see {look_command(example)}", err=True)
+            click.echo(f"see {show_command(example)}", err=True)
     sys.exit(1 if state.failed or state.cancelled_at or (wait and state.ended_at is None) else 0)
 
 

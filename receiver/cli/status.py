@@ -69,7 +69,7 @@ def status(as_json: bool) -> None:
     """
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     with one_connection(settings.database_url, application="status", timeouts=WEB) as connection:
-        seen = look(connection, settings)
+        seen = read_seen(connection, settings)
     if as_json:
         print_json(_as_document(seen))
     else:
@@ -77,7 +77,7 @@ def status(as_json: bool) -> None:
     sys.exit(1 if seen.attention else 0)
 
 
-def look(connection: Connection, settings: Settings) -> Seen:
+def read_seen(connection: Connection, settings: Settings) -> Seen:
     """Return the status of the service."""
 
     def query(statement: str) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ class Committer:
     ) -> None:
         self._connect = connect
         self.max_waiting = max_waiting
-        self._most_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._connection: psycopg.Connection[Any] | None = None
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -125,15 +125,15 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next():
-            refused = self._cannot_connect()  # before any of them counts as begun: connecting may take long
+            error = self._connection_error()  # before any of them counts as begun: connecting may take long
             wanted = [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
-            if wanted and refused is None:
+            if wanted and error is None:
                 self._commit(wanted)
-            elif refused is not None:
-                self._fail_all(wanted, refused)
+            elif error is not None:
+                self._fail_all(wanted, error)
         self._disconnect()
 
-    def _cannot_connect(self) -> Exception | None:
+    def _connection_error(self) -> Exception | None:
         try:
             self._connected()
         except Exception as error:  # noqa: BLE001 - each of the requests raises it
@@ -152,7 +152,7 @@ class Committer:
         with self._changed:
             while self._waiting and len(batch) < MAX_ROWS:
                 size += _size(self._waiting[0])
-                if batch and size > self._most_bytes:
+                if batch and size > self._max_bytes:
                     break
                 batch.append(self._waiting.popleft())
         return batch
@@ -163,7 +163,7 @@ class Committer:
         try:
             stored = iter(insert(self._connected(), arrived))
         except Exception as error:  # noqa: BLE001 - each of the requests raises it
-            if self._is_the_servers(error):
+            if self._is_server_error(error):
                 self._fail_all(batch, error)
                 self._disconnect()  # the next batch tries a new connection
                 return error
@@ -192,7 +192,7 @@ class Committer:
             self._failure = (monotonic(), type(error).__name__)
         _fail(batch, error)
 
-    def _is_the_servers(self, error: Exception) -> bool:
+    def _is_server_error(self, error: Exception) -> bool:
         if not isinstance(error, psycopg.Error):
             return False
         state = error.sqlstate

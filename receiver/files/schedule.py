@@ -40,7 +40,7 @@ def fetch_due() -> None:
     settings = load_settings(os.environ)
     if unset_for_api(settings):
         return  # the scheduler has other settings than this worker, and said so when it started
-    _be_awake(settings.redis_url)
+    _allow_wake_ups(settings.redis_url)
     engine = engine_for(settings.database_url, application="files", timeouts=WORK)
     try:
         plan_again(engine)
@@ -65,8 +65,8 @@ def fetcher(engine: Engine, settings: Settings, store: FileStore) -> Fetcher:
     return Fetcher(engine, Access.of(settings), tokens, store, max_bytes=settings.files_max_bytes)
 
 
-def _be_awake(redis_url: str) -> None:
-    """Let the next receipt wake a worker again, before this job looks what is due."""
+def _allow_wake_ups(redis_url: str) -> None:
+    """Let the next receipt wake a worker again, before this job reads what is due."""
     with closing(connect(redis_url, timeout=SHORT_TIMEOUT)) as redis:
         try:
             redis.delete(FILES_WAITING)

@@ -93,12 +93,12 @@ class Finding:
         """Return the sentence and the commands."""
         steps = [self.text]
         if self.example_delivery_id is not None:
-            steps.append(look_command(self.example_delivery_id))
+            steps.append(show_command(self.example_delivery_id))
         if self.command:
             steps.append(f"fix the cause, then {self.command}" if self.kind is FindingKind.DEAD else self.command)
         return "; ".join(steps)
 
 
-def look_command(delivery_id: int) -> str:
+def show_command(delivery_id: int) -> str:
     """Return the command that shows a delivery."""
     return f"receiver deliveries show {delivery_id}"

@@ -44,7 +44,7 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
 
     @blueprint.get("/metrics")
     def show() -> Response | tuple[Response, int] | tuple[Response, int, dict[str, str]]:
-        if token and not _bears(token):
+        if token and not _has_token(token):
             return jsonify(error="unauthorized"), 401, {"WWW-Authenticate": "Bearer"}
         try:
             read = _read(pool)
@@ -57,7 +57,7 @@ def metrics(pool: ConnectionPool[Any], *, token: str, can_store: Callable[[], bo
     return blueprint
 
 
-def _bears(token: str) -> bool:
+def _has_token(token: str) -> bool:
     # the very bytes: what parses this header takes a token with "=" in it for parameters
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     sent = credential.strip().encode("latin-1", "replace")

@@ -112,9 +112,9 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
                 for webhook in list_webhooks(connection):
                     url = endpoint_url(settings.public_url, webhook["endpoint_key"])
                     say(f"registered  {webhook['organization_reference_id']}  {url}")
-            say_addresses(rows, say)
+            print_addresses(rows, say)
             if broken and wait_for_failures(servers.engine):
-                say_addresses(rows, say)  # the failures' log lines have pushed them off the screen
+                print_addresses(rows, say)  # the failures' log lines have pushed them off the screen
 
         threading.Thread(target=register_webhooks, name="bootstrap", daemon=True).start()
         manager.loop()
@@ -146,7 +146,7 @@ def addresses(servers: LocalServers, opencard: Mapping[str, str], access: Consol
     ]
 
 
-def say_addresses(rows: Sequence[tuple[str, str]], say: Callable[[str], None]) -> None:
+def print_addresses(rows: Sequence[tuple[str, str]], say: Callable[[str], None]) -> None:
     """Print *rows* as a table."""
     width = max(len(name) for name, _ in rows)
     for name, address in rows:

@@ -81,7 +81,7 @@ def test_an_acknowledged_issue_does_not_fail_status(dead: Acme, watched: Setting
     assert "first seen at" not in lines, "it is when it opened"
     delivery = dead.value("SELECT id FROM receiver.deliveries")
     assert list(lines.items())[-2:] == [
-        ("look", f"receiver deliveries show {delivery}"),
+        ("example", f"receiver deliveries show {delivery}"),
         (
             "after the fix",
             "receiver replay --status dead --event card_holder.created --error 'card_holder: missing' --reason TEXT",

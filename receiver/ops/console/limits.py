@@ -50,7 +50,7 @@ ON CONFLICT (subject) DO UPDATE
 SET failures = excluded.failures, failed_at = excluded.failed_at, next_attempt_at = excluded.next_attempt_at
 """
 )
-_FORGET: Final = text(
+_DELETE_OLD: Final = text(
     """
 DELETE FROM receiver.sign_in_failures
 WHERE failed_at < now() - :forgotten_after OR subject IN (
@@ -118,8 +118,8 @@ def network_of(address: str) -> str:
 def take_try(connection: Connection, name: str | None, address: str) -> tuple[Subjects, timedelta]:
     """Count a try, and return what it counts against; or, counting nothing, how long it has to wait.
 
-    From where the user signed in before, a name's pauses do not hold that others brought about: no stranger can keep
-    a user out who knows the password.
+    From a network where the user signed in before, only failures from there count against the name: so no other
+    person can lock out a user who knows the password.
     """
     network = network_of(address)
     subjects = Subjects(_subject("address", network))
@@ -144,7 +144,7 @@ def take_try(connection: Connection, name: str | None, address: str) -> tuple[Su
                     "next_attempt_at": after.next_attempt_at,
                 },
             )
-        connection.execute(_FORGET, {"forgotten_after": FORGOTTEN_AFTER, "most": MAX_SUBJECTS})
+        connection.execute(_DELETE_OLD, {"forgotten_after": FORGOTTEN_AFTER, "most": MAX_SUBJECTS})
     return subjects, max(wait, timedelta())
 
 

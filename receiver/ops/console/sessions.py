@@ -59,8 +59,8 @@ VALUES (
 )
 """
 )
-_FORGET: Final = text("DELETE FROM receiver.console_sessions WHERE signed_in_at < now() - :kept")
-_FORGET_TOKENS: Final = text(
+_DELETE_OLD: Final = text("DELETE FROM receiver.console_sessions WHERE signed_in_at < now() - :kept")
+_DELETE_OLD_TOKENS: Final = text(
     """
 UPDATE receiver.console_sessions SET tokens = NULL
 WHERE tokens IS NOT NULL AND (seen_at < now() - :idle OR signed_in_at < now() - :longest)
@@ -157,8 +157,8 @@ class Sessions:
     def begin(self, connection: Connection, account: Account, address: str) -> SignedIn:
         """Record a sign-in from *address*, and return the session that begins."""
         token = secrets.token_urlsafe(32)
-        connection.execute(_FORGET, {"kept": KEPT})
-        connection.execute(_FORGET_TOKENS, {"idle": IDLE, "longest": LONGEST})
+        connection.execute(_DELETE_OLD, {"kept": KEPT})
+        connection.execute(_DELETE_OLD_TOKENS, {"idle": IDLE, "longest": LONGEST})
         connection.execute(
             _BEGIN,
             {

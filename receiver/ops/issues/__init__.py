@@ -1,5 +1,5 @@
-"""Issues: what needs attention, over time. Each opens and resolves itself by what holds, and people answer it.
+"""Issues: what needs attention, over time. Each opens and resolves by itself; operators acknowledge or resolve it.
 
-``lifecycle`` decides, without a database. ``store`` keeps. ``notifications`` sends each change of state to the
-addresses of ``NOTIFY_URLS``. ``watch`` runs both in the scheduler, in a separate thread, so also while Redis is away.
+``lifecycle`` decides, without a database. ``store`` reads and writes. ``notifications`` sends each change of state to
+the addresses of ``NOTIFY_URLS``. ``watch`` runs both in threads of the scheduler, which do not need Redis.
 """

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where an issue is in its life."""
+    """The states of an issue."""
 
     OPEN = "open"
     """Needs attention."""
     ACKNOWLEDGED = "acknowledged"
-    """It still holds, and a person has said that this is known."""
+    """Its cause is still found, and a person accepted that."""
     RESOLVED = "resolved"
-    """It does not hold any more, or a person resolved it."""
+    """Its cause is no longer found, or a person resolved it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One cause of trouble, and what people said about it."""
+    """One cause that needs attention, and how operators answered it."""
 
     kind: str
     subject: str
@@ -49,7 +49,7 @@ class Issue:
     accepted_until: datetime | None = None
     """When an acknowledgement ends; ``None``: never."""
     by_person: bool = False
-    """Whether a person resolved it, while it may still have been found."""
+    """Whether a person acknowledged or resolved it since it opened, while its cause may still be found."""
     command: str = ""
     """The command that shows more or ends it."""
     example_delivery_id: int | None = None
@@ -64,8 +64,8 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
     if finding is None:
         if issue is None:
             return None
-        gone = replace(issue, by_person=False, accepted_count=None, accepted_until=None)  # found again, it reopens
-        return gone if issue.state is State.RESOLVED else replace(gone, state=State.RESOLVED, resolved_at=at)
+        ended = replace(issue, by_person=False, accepted_count=None, accepted_until=None)  # found again, it reopens
+        return ended if issue.state is State.RESOLVED else replace(ended, state=State.RESOLVED, resolved_at=at)
     if issue is None:
         return Issue(
             finding.kind,
@@ -99,7 +99,7 @@ def observe(issue: Issue | None, finding: Finding | None, at: datetime) -> Issue
 def acknowledge(
     issue: Issue, *, by: str, note: str, until: datetime | None = None, until_it_grows: bool = False
 ) -> Issue:
-    """Return an issue after a person took it: permanently, until a time, until its count grows, or whichever is first.
+    """Return an issue after a person acknowledged it: permanently, or until a time, or until its count grows.
 
     Raises ``OperationRefused`` for one that is resolved.
     """
@@ -119,7 +119,7 @@ def acknowledge(
 
 
 def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
-    """Return an issue after a person resolved it. It reopens when it grows, or goes away and recurs.
+    """Return an issue after a person resolved it. It reopens when its count grows, or when its cause ends and recurs.
 
     Raises ``OperationRefused`` for one that is resolved.
     """
@@ -138,7 +138,7 @@ def resolve(issue: Issue, *, by: str, note: str, at: datetime) -> Issue:
 
 
 def is_accepted(issue: Issue | None, finding: Finding, at: datetime) -> bool:
-    """Return whether people know of a finding already, so that nothing is open."""
+    """Return whether an operator acknowledged or resolved this finding, so that no issue is open."""
     return issue is not None and issue.state is not State.OPEN and _is_accepted(issue, finding.count, at)
 
 

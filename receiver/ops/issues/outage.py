@@ -1,6 +1,6 @@
 """An outage of PostgreSQL, which keeps the issues: the scheduler itself sends the message, and records the issue later.
 
-Redis prevents that several schedulers send it; where Redis is away as well, each of them does.
+Redis prevents several schedulers from sending it; when Redis is unavailable too, each of them does.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Outage:
                     connection.execute(_SENT, {"issue_id": stored.id, "target": target, "at": at})
 
     def ended(self) -> None:
-        """Forget the outage: PostgreSQL answers, and what there was to record is committed."""
+        """Reset: PostgreSQL answers again, and the issue, if any, is committed."""
         if self._targets and (self._is_stale or self.since is not None):
             with suppress(RedisError), closing(self._redis()) as redis:
                 redis.delete(*map(_key, self._targets))

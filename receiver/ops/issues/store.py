@@ -1,4 +1,4 @@
-"""Issues in PostgreSQL. One process compares them with what holds at a time; people answer them meanwhile."""
+"""Issues in PostgreSQL. One process at a time compares them with the findings; operators may change them meanwhile."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ ORDER BY array_position(ARRAY['open', 'acknowledged', 'resolved'], state), sever
 LIMIT :limit
 """  # noqa: S608 - constants
 )
-# each address that was sent that it is open; which is sent is decided when it is due
+# only for the addresses that were notified of the issue; whether there is something to send is decided when it is due
 _NOTIFY: Final = text(
     """
 UPDATE receiver.notifications SET state = :state, opened_at = :opened_at, due_at = greatest(clock_timestamp(), due_at)
 WHERE issue_id = :issue_id
 """
 )
-_FORGET: Final = text(
+_DELETE_OLD: Final = text(
     "DELETE FROM receiver.issues WHERE state = 'resolved' AND NOT by_person AND resolved_at < :at - interval '400 days'"
 )
 
@@ -72,7 +72,7 @@ class StoredIssue:
 
 
 def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime) -> list[StoredIssue]:
-    """Bring the stored issues to what was found, in the caller's transaction; return those that changed state.
+    """Update the stored issues to the *findings*, in the caller's transaction; return those that changed state.
 
     An issue that reopened counts as changed. *at*: the time of the check, by the database's clock.
     """
@@ -90,7 +90,7 @@ def compare(connection: Connection, findings: Iterable[Finding], *, at: datetime
         issue_id = _save(connection, after)
         if before is None or (before.state, before.opened_at) != (after.state, after.opened_at):
             changed.append(StoredIssue(issue_id, after))
-    connection.execute(_FORGET, {"at": at})
+    connection.execute(_DELETE_OLD, {"at": at})
     return changed
 
 
@@ -116,9 +116,9 @@ def read_issue(connection: Connection, issue_id: int) -> StoredIssue:
 
 
 def answer(connection: Connection, issue_id: int, change: Callable[[Issue], Issue]) -> StoredIssue:
-    """Change an issue as a person says, in the caller's transaction, and return it as it is then.
+    """Apply an operator's *change* to an issue, in the caller's transaction, and return the changed issue.
 
-    The addresses that were sent that it is open are sent the change, and no reminders while it is not open. Raises
+    The addresses that were notified of it are sent the change, and no reminders while it is not open. Raises
     ``OperationRefused`` when there is none of this id, or *change* does.
     """
     after = change(_one(connection, _ONE_LOCKED, issue_id).issue)
@@ -136,7 +136,7 @@ def _one(connection: Connection, query: Any, issue_id: int) -> StoredIssue:  # n
 
 
 def _save(connection: Connection, issue: Issue) -> int:
-    """Store an issue and return its id; one that is stored already spends no other id."""
+    """Store an issue and return its id. It updates before it inserts: a failed INSERT would use up an id."""
     values = {**asdict(issue), "state": str(issue.state)}
     known = connection.scalar(_CHANGE, values)
     return int(connection.execute(_ADD, values).scalar_one() if known is None else known)

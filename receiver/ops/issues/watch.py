@@ -1,6 +1,6 @@
-"""Checks every few seconds what needs attention, keeps the issues, and sends the messages: threads in the scheduler.
+"""Checks every few seconds what needs attention, stores the issues, and sends the messages: threads in the scheduler.
 
-In threads of their own, so that a slow address delays neither a job nor the next look.
+In separate threads, so that a slow address delays neither a job nor the next check.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-LOOK_SECONDS: Final = 15
+CHECK_SECONDS: Final = 15
 """How often the checks run; a problem is known within twice that time."""
 SEND_SECONDS: Final = 1
-"""How often it is asked whether a message is due."""
+"""How often messages that are due are sent."""
 HEARTBEAT_SECONDS: Final = 60
 HEARTBEAT_TIMEOUT: Final = 10
 
@@ -55,7 +55,7 @@ _NOW: Final = text("SELECT clock_timestamp()")
 
 
 @contextmanager
-def watching(settings: Settings, *, look_seconds: float = LOOK_SECONDS) -> Iterator[None]:
+def watching(settings: Settings, *, check_seconds: float = CHECK_SECONDS) -> Iterator[None]:
     """Watch for as long as the block runs. Raises ``ConfigurationError`` for an address that Apprise does not know."""
     targets = targets_of(settings)
     stop = threading.Event()
@@ -64,7 +64,7 @@ def watching(settings: Settings, *, look_seconds: float = LOOK_SECONDS) -> Itera
     outage = Outage(settings, targets)
     noted: list[str] = []
 
-    def look_once() -> None:
+    def check_once() -> None:
         try:
             if not noted and note_version(engine):
                 noted.append("version")
@@ -74,7 +74,7 @@ def watching(settings: Settings, *, look_seconds: float = LOOK_SECONDS) -> Itera
             raise
         heartbeat.beat(well=well)
 
-    tasks = [(look_once, look_seconds), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
+    tasks = [(check_once, check_seconds), (lambda: send_due(engine, targets, link=settings.public_url), SEND_SECONDS)]
     threads = [
         threading.Thread(target=_repeat, args=(task, seconds, stop), daemon=True)
         for task, seconds in (tasks if targets else tasks[:1])
@@ -103,14 +103,15 @@ def find_all(connection: Connection, settings: Settings) -> list[Finding]:
 
 
 def check(engine: Engine, settings: Settings, targets: Sequence[Target], outage: Outage | None = None) -> bool:
-    """Compare the issues with what holds, if no other process does; return whether it did, and all is well.
+    """Compare the issues with what is found, if no other process does; return whether it did, and nothing is critical.
 
-    *outage*: what is known of one of PostgreSQL, which is recorded now that it is over.
+    A critical finding that an operator acknowledged or resolved does not count. *outage*: the last one of PostgreSQL,
+    which is recorded now that it is over.
     """
     outage = outage or Outage(settings, targets)
     with engine.begin() as connection:
         if not connection.scalar(_ALONE, {"key": Lock.ISSUES}):
-            return False  # another scheduler looks, and fetches the URL
+            return False  # another scheduler checks, and fetches the URL
         findings = find_all(connection, settings)
         if (over := outage.finding(connection)) is not None:
             findings.append(over)
@@ -127,14 +128,14 @@ def check(engine: Engine, settings: Settings, targets: Sequence[Target], outage:
 
 
 class Heartbeat:
-    """Fetches a URL each minute while all is well, so that an outside monitor notices when it stops."""
+    """Fetches a URL each minute while no critical issue is open, so that an outside monitor notices when it stops."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._next = 0.0
 
     def beat(self, *, well: bool) -> None:
-        """Fetch the URL if it is time to, and all is well."""
+        """Fetch the URL if it is due and *well*: no critical issue is open."""
         if not (self._url and well and time.monotonic() >= self._next):
             return
         self._next = time.monotonic() + HEARTBEAT_SECONDS
@@ -151,16 +152,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _repeat(task: Callable[[], object], seconds: float, stop: threading.Event) -> None:
-    """Run a task every some seconds, through outages of PostgreSQL, each with one line in the log."""
-    away = False
+    """Run a task every *seconds* seconds. It survives outages of PostgreSQL, and logs each of them once."""
+    unavailable = False
     while not stop.is_set():
         try:
             task()
-            away = False
+            unavailable = False
         except POSTGRESQL_FAILS as error:
-            if not away:
+            if not unavailable:
                 log.warning("issues.postponed", error=_first_line(error))
-            away = True
+            unavailable = True
         except Exception:
             log.exception("issues.failed")
         stop.wait(seconds)

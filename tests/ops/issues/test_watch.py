@@ -67,7 +67,7 @@ def open_kinds(acme: Acme) -> list[str]:
 
 def test_problem_is_recorded_reported_and_resolved(acme: Acme, watched: Settings, web: AskedServer) -> None:
     message = "messages OpenCard receiver: webhook-inactive {} (acme)"
-    with watch.watching(watched, look_seconds=0.5):
+    with watch.watching(watched, check_seconds=0.5):
         assert eventually(lambda: "heartbeat" in web.asked, within=SECONDS)
         assert acme.value("SELECT version FROM receiver.deploys") == version("opencard-receiver")
         acme.execute("UPDATE receiver.webhooks SET active = false")
