@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from bench import ground
+from bench import common
 from bench.report import BenchmarkReport, ReportTarget, Row, percentile
 from receiver.ops.rollup import roll_up_once
 from receiver.sandbox.console_access import ConsoleAccess, new_console_access
@@ -118,7 +118,7 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Ben
         local = stack.enter_context(local_servers("bench"))
         variables = {**local.environment, **access.variables}
         servers = replace(local, environment=variables, settings=load_settings(variables))
-        ground.register_many(servers, WEBHOOKS)
+        common.register_many(servers, WEBHOOKS)
         fill(servers, deliveries, progress, webhooks=WEBHOOKS)
         processes = stack.enter_context(ProcfileProcesses(variables, servers.folder / "logs"))
         processes.start("web")
@@ -170,10 +170,10 @@ def read_page(client: httpx.Client, path: str) -> float:
 
 def fill(servers: LocalServers, deliveries: int, progress: Progress, *, webhooks: int) -> None:
     """Store a month of processed deliveries of that many webhooks, with all that comes of them."""
-    with closing(ground.connect(servers)) as connection:
-        body = next(ground.snapshots(1)).body
+    with closing(common.connect(servers)) as connection:
+        body = next(common.snapshots(1)).body
         taking = webhooks - DEAD_WEBHOOKS
-        ground.make_room(servers, connection, deliveries)
+        common.make_room(servers, connection, deliveries)
         statement = _FILL.format(taking=taking, total=deliveries, rare=RARE, frequent=FREQUENT).encode()
         task = progress.add_task("filling", total=deliveries)
         for first in range(1, deliveries + 1, AT_ONCE):
@@ -181,7 +181,7 @@ def fill(servers: LocalServers, deliveries: int, progress: Progress, *, webhooks
             connection.execute(statement, {"body": body, "first": first, "last": last})
             progress.update(task, completed=last)
         _note_attempts(connection)
-        ground.settle_down(connection)
+        common.settle_down(connection)
         roll_up_once(servers.engine)
 
 

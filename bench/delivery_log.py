@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
-from bench import ground
+from bench import common
 from receiver.opencard.auth import Access
 from receiver.sandbox.local import ORGANIZATIONS
 from receiver.sandbox.provider import Behaviour, Provider, environment, serving
@@ -96,11 +96,11 @@ def main(entries: int, organizations: Sequence[str]) -> None:
 
 
 def attempts(number: int) -> Iterator[DeliveryAttempt]:
-    """Yield the attempts that brought ``ground.snapshots``, a millisecond apart."""
+    """Yield the attempts that brought ``common.snapshots``, a millisecond apart."""
     first = datetime.now(UTC) - timedelta(milliseconds=number)
-    for place, snapshot in zip(count(), ground.snapshots(number)):
+    for place, snapshot in zip(count(), common.snapshots(number)):
         at = first + timedelta(milliseconds=place)
-        yield DeliveryAttempt(snapshot.organization, ground.EVENT, OK, at, snapshot.body)
+        yield DeliveryAttempt(snapshot.organization, common.EVENT, OK, at, snapshot.body)
 
 
 if __name__ == "__main__":

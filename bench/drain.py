@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 from rq import Queue
 
-from bench import ground, plain
+from bench import common, plain
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.json_rows import table_of
 from receiver.queue import wake_worker
@@ -60,8 +60,8 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        connection = stack.enter_context(closing(ground.connect(servers)))
-        registration = ground.register(servers)
+        connection = stack.enter_context(closing(common.connect(servers)))
+        registration = common.register(servers)
         measures: dict[str, tuple[int, Callable[[], float]]] = {
             ONE: (DELIVERIES, lambda: _workers(servers, connection, 1)),
             LIMIT: (DELIVERIES, lambda: _one_statement(connection, _transactions())),
@@ -76,10 +76,10 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
         for _ in range(rounds):
             for name, (number, measure) in measures.items():
                 _prepare(servers, connection, registration, number)
-                before = ground.wal_position(connection)
+                before = common.wal_position(connection)
                 rates[name].append(number / measure())
-                logged[name].append((ground.wal_position(connection) - before) / number)
-                applied = ground.count(servers, "ems.transactions")
+                logged[name].append((common.wal_position(connection) - before) / number)
+                applied = common.count(servers, "ems.transactions")
                 assert applied == number, f"{number} deliveries made {applied} transactions"
                 progress.advance(task)
     return BenchmarkReport(
@@ -111,9 +111,9 @@ def _prepare(
 ) -> None:
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         redis.flushall()
-    ground.empty_tables(connection)
-    ground.store_all(connection, registration, list(ground.snapshots(deliveries)))
-    ground.settle_down(connection)
+    common.empty_tables(connection)
+    common.store_all(connection, registration, list(common.snapshots(deliveries)))
+    common.settle_down(connection)
 
 
 def _workers(servers: LocalServers, connection: psycopg.Connection, number: int) -> float:
@@ -141,7 +141,7 @@ def _running_workers(servers: LocalServers, number: int) -> Iterator[Redis]:
         for _ in range(number):
             processes = ProcfileProcesses(servers.environment, servers.folder / "logs")
             stack.enter_context(processes).start("worker")
-        ground.wait_for_idle_workers(redis, number, within=START_SECONDS)
+        common.wait_for_idle_workers(redis, number, within=START_SECONDS)
         yield redis
 
 

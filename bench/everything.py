@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from bench import console, ground
+from bench import common, console
 from bench.delivery_log import serving_log
 from bench.everything_report import (
     ANSWERED,
@@ -128,13 +128,13 @@ def _prepare(stack: ExitStack, progress: Progress) -> Parts:
     """Start the servers and the local OpenCard, and store the older deliveries."""
     access = new_console_access()
     local = stack.enter_context(local_servers("bench"))
-    registrations = ground.register_many(local, WEBHOOKS)
+    registrations = common.register_many(local, WEBHOOKS)
     console.fill(local, OLDER, progress, webhooks=WEBHOOKS)
     log = stack.enter_context(serving_log(organizations=[each.organization_reference_id for each in registrations]))
     variables = {**local.environment, **access.variables, **log.variables, **VARIABLES}
     servers = replace(local, environment=variables, settings=load_settings(variables))
-    connection = stack.enter_context(closing(ground.connect(servers)))
-    ground.number_webhooks(connection, log.webhooks)
+    connection = stack.enter_context(closing(common.connect(servers)))
+    common.number_webhooks(connection, log.webhooks)
     processes = stack.enter_context(ProcfileProcesses(variables, servers.folder / "logs"))
     return Parts(servers, access, connection, processes, Sender(servers.settings.port, registrations, log))
 
@@ -152,7 +152,7 @@ def _intake_alone(parts: Parts) -> dict[str, float]:
 def _everything(parts: Parts, most: dict[str, float], seconds: int, expired: int) -> Figures:
     """Measure the most that is taken while everything runs, then send a share of it for *seconds*."""
     connection, sender = parts.connection, parts.sender
-    url = ground.libpq_url(parts.servers)
+    url = common.libpq_url(parts.servers)
     with ProcessPoolExecutor(3, get_context("spawn")) as executor, ExitStack() as stack:
         stack.callback(connection.execute, f"NOTIFY {END}".encode())
         listening = executor.submit(listen, url)

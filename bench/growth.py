@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from bench import ground
+from bench import common
 from bench.load import load, pace
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.ops.deliveries.filter import Filter
@@ -139,7 +139,7 @@ class Side:
 
 def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> BenchmarkReport:
     """Measure in turns and return the report."""
-    supply = ground.snapshots(rounds * DRAINED)
+    supply = common.snapshots(rounds * DRAINED)
     with ExitStack() as stack:
         sides = {name: _side(stack, f"bench-{name}") for name in (EMPTY, GROWN)}
         _fill(sides[GROWN], deliveries)
@@ -154,8 +154,8 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Ben
 
 def _side(stack: ExitStack, name: str) -> Side:
     servers = stack.enter_context(local_servers(name))
-    connection = stack.enter_context(closing(ground.connect(servers)))
-    side = Side(servers, connection, ground.register(servers))
+    connection = stack.enter_context(closing(common.connect(servers)))
+    side = Side(servers, connection, common.register(servers))
     processes = stack.enter_context(ProcfileProcesses(servers.environment, servers.folder / "logs"))
     processes.start("web")
     wait_until_ready(servers.settings.public_url, processes)
@@ -163,19 +163,19 @@ def _side(stack: ExitStack, name: str) -> Side:
 
 
 def _fill(side: Side, deliveries: int) -> None:
-    ground.make_room(side.servers, side.connection, deliveries)
-    (snapshot,) = ground.snapshots(1)
+    common.make_room(side.servers, side.connection, deliveries)
+    (snapshot,) = common.snapshots(1)
     for statement in _FILL:
-        asked = {"deliveries": deliveries, "event": ground.EVENT, "body": snapshot.body}
+        asked = {"deliveries": deliveries, "event": common.EVENT, "body": snapshot.body}
         side.connection.execute(statement.encode(), asked if "%" in statement else None)
 
 
-def _measure(side: Side, snapshots: list[ground.Snapshot], *, empty: bool) -> None:
+def _measure(side: Side, snapshots: list[common.Snapshot], *, empty: bool) -> None:
     _clear(side, empty=empty)
     side.note("intake", _intake(side))
     _clear(side, empty=empty)
-    ground.store_all(side.connection, side.registration, snapshots)
-    ground.settle_down(side.connection)
+    common.store_all(side.connection, side.registration, snapshots)
+    common.settle_down(side.connection)
     side.note(CLAIM, _milliseconds(side, lambda connection: Backlog().claim(_psycopg(connection), 500)))
     begun = time.perf_counter()
     assert drain(side.servers.engine)
@@ -187,15 +187,15 @@ def _measure(side: Side, snapshots: list[ground.Snapshot], *, empty: bool) -> No
 def _clear(side: Side, *, empty: bool) -> None:
     """Take away what waits, or everything."""
     if empty:
-        ground.empty_tables(side.connection)
+        common.empty_tables(side.connection)
     else:
         side.connection.execute(_DELETE_BACKLOG)
-    ground.settle_down(side.connection)
+    common.settle_down(side.connection)
 
 
 def _intake(side: Side) -> float:
     port = side.servers.settings.port
-    sent = [ground.request_bytes(side.registration, each.body, port=port) for each in ground.snapshots(REQUESTS)]
+    sent = [common.request_bytes(side.registration, each.body, port=port) for each in common.snapshots(REQUESTS)]
     timings = load(port, cycle(sent), connections=CONNECTIONS, seconds=WARM_UP + SECONDS)
     return pace(timings, warm_up=WARM_UP, seconds=SECONDS).per_second
 

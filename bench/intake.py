@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis import Redis
 
-from bench import ground, peer, plain
+from bench import common, peer, plain
 from bench.load import ArrivalPace, Timings, load, pace
 from bench.pgbench import inserting
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FEW: Final = 8
 MANY: Final = 32
 """Connections that are kept and have one request under way each."""
-MOST_CONNECTIONS: Final = 250
-"""To PostgreSQL."""
+MAX_CONNECTIONS: Final = 250
+"""The max_connections of PostgreSQL during the benchmark."""
 WARM_UP: Final = 1.0
 SECONDS: Final = 4.0
 REQUESTS: Final = 300
@@ -58,15 +58,15 @@ FEW_MISSED: Final = (
 RECEIVER: Final = "receiver"
 POOLED: Final = "simpler way: a view, a pooled INSERT, a wake-up"
 PLAIN: Final = "plain way: ORM, a job each"
-RUNGS: Final = {
-    "without storing: gunicorn alone": "bench.rungs:bare",
-    "without storing: an empty view of Flask": "bench.rungs:flask()",
-    "without storing: the same, and the signature": "bench.rungs:signed()",
+STEPS: Final = {
+    "without storing: gunicorn alone": "bench.steps:bare",
+    "without storing: an empty view of Flask": "bench.steps:flask()",
+    "without storing: the same, and the signature": "bench.steps:signed()",
 }
 """Steps on the way to the receiver → what gunicorn serves for them."""
 TURNS: Final = [
     *((FEW, name) for name in (LIMIT, RECEIVER, peer.NAME, POOLED, PLAIN)),
-    *((MANY, name) for name in (LIMIT, *RUNGS, RECEIVER, peer.NAME, POOLED, PLAIN)),
+    *((MANY, name) for name in (LIMIT, *STEPS, RECEIVER, peer.NAME, POOLED, PLAIN)),
 ]
 
 
@@ -85,11 +85,11 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     task = progress.add_task("intake", total=rounds * len(turns))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        ground.allow_connections(servers, MOST_CONNECTIONS)
-        registration = ground.register(servers)
+        common.allow_connections(servers, MAX_CONNECTIONS)
+        registration = common.register(servers)
         measures = _measures(servers, registration, stack)
         if without_peer is None:
-            length = max(len(snapshot.body) for snapshot in ground.snapshots(REQUESTS))
+            length = max(len(snapshot.body) for snapshot in common.snapshots(REQUESTS))
             measures[peer.NAME] = stack.enter_context(peer.upserting(servers, length=length, seconds=WARM_UP + SECONDS))
         for _ in range(rounds):
             for connections, name in turns:
@@ -110,25 +110,25 @@ def _measures(
         LIMIT: stack.enter_context(inserting(servers, registration, seconds=WARM_UP + SECONDS)),
         RECEIVER: _storing(servers, registration, stack.enter_context(_receiver(servers))),
         PLAIN: _storing(servers, registration, port),
-        POOLED: _storing(servers, registration, stack.enter_context(served(servers, "bench.rungs:pooled()")).port),
+        POOLED: _storing(servers, registration, stack.enter_context(served(servers, "bench.steps:pooled()")).port),
     }
-    for name, application in RUNGS.items():
+    for name, application in STEPS.items():
         measures[name] = loading(registration, stack.enter_context(served(servers, application)).port)
     return measures
 
 
 def prepare(servers: LocalServers) -> None:
     """Empty the tables and Redis before a turn."""
-    with closing(ground.connect(servers)) as connection:
-        ground.empty_tables(connection)
-        ground.settle_down(connection)
+    with closing(common.connect(servers)) as connection:
+        common.empty_tables(connection)
+        common.settle_down(connection)
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         redis.flushall()
 
 
 def loading(registration: Registration, port: int, *, seconds: float = WARM_UP + SECONDS) -> Callable[[int], Timings]:
     """Return what loads the web process on *port*, over so many connections."""
-    requests = [ground.request_bytes(registration, snapshot.body, port=port) for snapshot in ground.snapshots(REQUESTS)]
+    requests = [common.request_bytes(registration, snapshot.body, port=port) for snapshot in common.snapshots(REQUESTS)]
     return lambda connections: load(port, cycle(requests), connections=connections, seconds=seconds)
 
 
@@ -138,7 +138,7 @@ def _storing(servers: LocalServers, registration: Registration, port: int) -> Ca
 
     def measure(connections: int) -> Timings:
         timings = loads(connections)
-        stored = ground.count(servers, "receiver.stored_deliveries")
+        stored = common.count(servers, "receiver.stored_deliveries")
         assert stored == len(timings), f"{len(timings)} requests were answered 200, but {stored} are stored"
         return timings
 
@@ -172,7 +172,7 @@ def served(
     with (servers.folder / "logs" / "compared.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        ground.wait_for_port(port, within=START_SECONDS)
+        common.wait_for_port(port, within=START_SECONDS)
         yield Served(port, process.pid)
     finally:
         process.terminate()

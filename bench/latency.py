@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 
-from bench import ground
+from bench import common
 from bench.load import KeepAlive
 from bench.report import BenchmarkReport, ReportTarget, Row, percentile, ratio
 from receiver.processing.drain import drain
@@ -58,9 +58,9 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     took: dict[str, list[list[float]]] = {ANSWERED: [], VISIBLE: [], RESTED: [], WITHOUT_RQ: []}
     task = progress.add_task("latency", total=2 * rounds)
-    supply = ground.snapshots(2 * rounds * (WARM_UP + SAMPLES + RESTS))
+    supply = common.snapshots(2 * rounds * (WARM_UP + SAMPLES + RESTS))
     with local_servers("bench") as servers, running_receiver(servers) as processes:
-        registration = ground.register(servers)
+        registration = common.register(servers)
         for number in range(2 * rounds):
             by_rq = number % 2 == 0
             if number:  # they run already
@@ -106,7 +106,7 @@ class _Round:
         self,
         servers: LocalServers,
         registration: Registration,
-        sent: Sequence[ground.Snapshot],
+        sent: Sequence[common.Snapshot],
         *,
         at_once: bool = False,
         after_rest: bool = False,
@@ -116,14 +116,14 @@ class _Round:
         self._after_rest = after_rest
         port = servers.settings.port
         self._requests = [
-            (snapshot.transaction_id, ground.request_bytes(registration, snapshot.body, port=port)) for snapshot in sent
+            (snapshot.transaction_id, common.request_bytes(registration, snapshot.body, port=port)) for snapshot in sent
         ]
         self._begun: dict[str, float] = {}
         self._answered: list[float] = []
 
     def measure(self) -> tuple[list[float], list[float]]:
         """Return the seconds that each took until the answer, and until it was visible."""
-        with closing(ground.connect(self._servers)) as connection:
+        with closing(common.connect(self._servers)) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             row = connection.execute("SELECT coalesce(max(position), 0) FROM ems.events").fetchone()
             assert row is not None
@@ -147,7 +147,7 @@ class _Round:
             for transaction_id, request in self._requests:
                 if self._after_rest:
                     with closing(Redis.from_url(self._servers.valkey.url)) as redis:
-                        ground.wait_for_idle_workers(redis, 1, within=TIMEOUT)
+                        common.wait_for_idle_workers(redis, 1, within=TIMEOUT)
                 else:
                     time.sleep(max(0.0, due - time.perf_counter()))
                     due += 1 / PER_SECOND

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from bench import ground
+from bench import common
 from receiver.cli.output import counted, print_rows, progress_bar
 from receiver.progress import Progress
 from receiver.sandbox.local import ORGANIZATIONS, local_servers
@@ -180,7 +180,7 @@ def main(number: int, seed: int) -> None:
         local_servers("mutated") as servers,
         ProcfileProcesses(servers.environment, servers.folder / "logs") as processes,
     ):
-        registration = ground.register(servers)
+        registration = common.register(servers)
         processes.start("web")
         wait_until_ready(servers.settings.public_url, processes)
         with progress_bar() as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 
-from bench import ground
+from bench import common
 from bench.load import KeepAlive
 from bench.report import BenchmarkReport, ReportTarget, Row, percentile, ratio
 from receiver.queue import wake_worker
@@ -47,18 +47,18 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     """Measure in turns and return the report."""
     took: dict[str, list[list[float]]] = {BACKLOG: [], REST: []}
     task = progress.add_task("new first", total=2 * rounds)
-    new = ground.snapshots(rounds * (WAITING + 2 * SAMPLES))
+    new = common.snapshots(rounds * (WAITING + 2 * SAMPLES))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        connection = stack.enter_context(closing(ground.connect(servers)))
-        registration = ground.register(servers)
+        connection = stack.enter_context(closing(common.connect(servers)))
+        registration = common.register(servers)
         processes = stack.enter_context(ProcfileProcesses(servers.environment, servers.folder / "logs"))
         processes.start("web")
         wait_until_ready(servers.settings.public_url, processes)
         for _ in range(rounds):
-            ground.empty_tables(connection)
-            ground.store_all(connection, registration, list(islice(new, WAITING)))
-            ground.settle_down(connection)
+            common.empty_tables(connection)
+            common.store_all(connection, registration, list(islice(new, WAITING)))
+            common.settle_down(connection)
             processes.start(*PROCESSES)
             _wait_for(connection, "SELECT EXISTS (SELECT FROM ems.transactions)", servers)
             sample = _Sample(servers, connection, registration, list(islice(new, 2 * SAMPLES)))
@@ -98,13 +98,13 @@ def _wait_for(connection: psycopg.Connection, question: str, servers: LocalServe
     with closing(Redis.from_url(servers.valkey.url)) as redis:
         wake_worker(redis)
     deadline = time.monotonic() + TIMEOUT
-    while not _says_yes(connection, question):
+    while not _is_true(connection, question):
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {TIMEOUT} s PostgreSQL still says no: {question}")
         time.sleep(0.05)
 
 
-def _says_yes(connection: psycopg.Connection, question: str, *values: str) -> bool:
+def _is_true(connection: psycopg.Connection, question: str, *values: str) -> bool:
     row = connection.execute(question.encode(), values).fetchone()
     return row is not None and bool(row[0])
 
@@ -117,7 +117,7 @@ class _Sample:
         servers: LocalServers,
         connection: psycopg.Connection,
         registration: Registration,
-        purchases: list[ground.Snapshot],
+        purchases: list[common.Snapshot],
     ) -> None:
         self._port = servers.settings.port
         self._connection = connection
@@ -127,20 +127,20 @@ class _Sample:
     def with_backlog(self) -> Iterator[float]:
         """Yield the milliseconds of each, as long as the backlog waits."""
         for took in self.each():
-            if not _says_yes(self._connection, f"SELECT {_HAS_BACKLOG}"):
+            if not _is_true(self._connection, f"SELECT {_HAS_BACKLOG}"):
                 return
             yield took
 
     def each(self) -> Iterator[float]:
         """Yield the milliseconds of each."""
         for purchase in self._purchases:
-            request = ground.request_bytes(self._registration, purchase.body, port=self._port)
+            request = common.request_bytes(self._registration, purchase.body, port=self._port)
             client = KeepAlive(self._port)
             with closing(client.socket):
                 client.send(request)
                 while not client.receive():
                     pass
-            while not _says_yes(self._connection, _VISIBLE, ORGANIZATIONS[0], purchase.transaction_id):
+            while not _is_true(self._connection, _VISIBLE, ORGANIZATIONS[0], purchase.transaction_id):
                 if time.perf_counter() - client.begun > TIMEOUT:
                     raise TimeoutError(f"a new purchase was not visible after {TIMEOUT} s")
                 time.sleep(0.002)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from bench import ground
+from bench import common
 from bench.load import Timings
 from receiver.sandbox.embedded import postgres_program
 
@@ -42,7 +42,7 @@ def inserting(
     servers: LocalServers, registration: Registration, *, seconds: float
 ) -> Iterator[Callable[[int], Timings]]:
     """Yield what runs pgbench over so many connections, on clones of the tables with all their indexes."""
-    with closing(ground.connect(servers)) as connection, TemporaryDirectory(prefix="bench-") as folder:
+    with closing(common.connect(servers)) as connection, TemporaryDirectory(prefix="bench-") as folder:
         connection.execute("CREATE SCHEMA bench")
         for table in TABLES:
             connection.execute(f"CREATE TABLE bench.{table} (LIKE receiver.{table} INCLUDING ALL)".encode())
@@ -56,13 +56,13 @@ def inserting(
                     postgres_program("pgbench"),
                     *("--no-vacuum", "--protocol=prepared", "--jobs=2", f"--client={connections}"),
                     *(f"--time={seconds:.0f}", f"--file={script}", "--log", f"--log-prefix={log}"),
-                    ground.libpq_url(servers),
+                    common.libpq_url(servers),
                 ],
                 check=True,
                 capture_output=True,
             )
             timings = _read_logs(Path(folder), log.name)
-            stored = ground.count(servers, f"bench.{TABLES[0]}")
+            stored = common.count(servers, f"bench.{TABLES[0]}")
             assert stored == len(timings), f"pgbench logged {len(timings)} inserts, but {stored} are stored"
             return timings
 
@@ -70,9 +70,9 @@ def inserting(
 
 
 def _statement(connection: psycopg.Connection, registration: Registration) -> str:
-    (snapshot,) = ground.snapshots(1)
-    headers = Jsonb(ground.kept_headers(registration, snapshot.body))
-    return _INSERT.format(ground.EVENT, snapshot.body, headers).as_string(connection)
+    (snapshot,) = common.snapshots(1)
+    headers = Jsonb(common.kept_headers(registration, snapshot.body))
+    return _INSERT.format(common.EVENT, snapshot.body, headers).as_string(connection)
 
 
 def _read_logs(folder: Path, prefix: str) -> Timings:

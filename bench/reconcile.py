@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import msgspec
 
-from bench import ground
+from bench import common
 from bench.delivery_log import serving_log
 from bench.report import BenchmarkReport, ReportTarget, Row, ratio
 from receiver.encryption import Encryption
@@ -49,14 +49,14 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     rates: dict[str, list[float]] = {FIRST: [], AGAIN: [], LIMIT: []}
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        connection = stack.enter_context(closing(ground.connect(servers)))
+        connection = stack.enter_context(closing(common.connect(servers)))
         log = stack.enter_context(serving_log(ENTRIES))
         _store(servers, connection, log)
         reconciler = Reconciler(servers.engine, Encryption(servers.settings.encryption_keys), log.access, grace=GRACE)
         task = progress.add_task("reconcile", total=rounds * len(rates))
         for _ in range(rounds):
             connection.execute("TRUNCATE receiver.delivery_log, receiver.reconcile_runs, receiver.confirmations")
-            ground.settle_down(connection)
+            common.settle_down(connection)
             for name in (FIRST, AGAIN):
                 rates[name].append(_reconcile(reconciler))
                 progress.advance(task)
@@ -78,9 +78,9 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
 
 def _store(servers: LocalServers, connection: psycopg.Connection, log: BenchmarkLog) -> None:
     """Store and process every delivery that the log has."""
-    registration = ground.register(servers)
-    ground.number_webhooks(connection, log.webhooks)
-    ground.store_all(connection, registration, list(ground.snapshots(ENTRIES)))
+    registration = common.register(servers)
+    common.number_webhooks(connection, log.webhooks)
+    common.store_all(connection, registration, list(common.snapshots(ENTRIES)))
     assert drain(servers.engine, batch_size=500)
 
 

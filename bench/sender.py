@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
-from bench import ground
+from bench import common
 from bench.delivery_log import OK
 from bench.load import Timings, load
 from receiver.sandbox.tally import DeliveryAttempt
@@ -33,7 +33,7 @@ class Sender:
         self._port = port
         self._registrations = registrations
         self._log = log
-        self._unlogged: dict[int, ground.Snapshot] = {}
+        self._unlogged: dict[int, common.Snapshot] = {}
         self._requests = self._supply()
         self.sent = 0
         """How many were answered 200."""
@@ -66,13 +66,13 @@ class Sender:
     def _supply(self) -> Iterator[bytes]:
         turns = cycle(self._registrations)
         organizations = [each.organization_reference_id for each in self._registrations]
-        for count, snapshot in enumerate(ground.snapshots(sys.maxsize, organizations)):
+        for count, snapshot in enumerate(common.snapshots(sys.maxsize, organizations)):
             self._unlogged[count] = snapshot
-            yield ground.request_bytes(next(turns), snapshot.body, port=self._port)
+            yield common.request_bytes(next(turns), snapshot.body, port=self._port)
 
     def _attempt(self, timings: Timings, answered: int) -> DeliveryAttempt:
         snapshot = self._unlogged.pop(self.sent + timings.places[answered])
         begun = timings.ended[answered] - timings.took[answered]
         self.begun[snapshot.transaction_id] = begun
         at = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - begun)
-        return DeliveryAttempt(snapshot.organization, ground.EVENT, OK, at, snapshot.body)
+        return DeliveryAttempt(snapshot.organization, common.EVENT, OK, at, snapshot.body)

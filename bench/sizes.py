@@ -13,7 +13,7 @@ from typing import Final
 import click
 from psycopg import sql
 
-from bench import ground
+from bench import common
 from receiver.cli.output import print_rows
 from receiver.logs import configure_logs
 from receiver.processing.drain import drain
@@ -42,19 +42,19 @@ ORDER BY sum(pg_total_relation_size(part.relid)) DESC
 def main(purchases: int) -> None:
     """Print how large a delivery is."""
     configure_logs(level="WARNING", log_format=LogFormat.CONSOLE)
-    with local_servers("bench") as servers, closing(ground.connect(servers)) as connection:
-        registration = ground.register(servers)
+    with local_servers("bench") as servers, closing(common.connect(servers)) as connection:
+        registration = common.register(servers)
         sendings = schedule(
             make_story(seed=1, organizations=ORGANIZATIONS[:1], purchases=purchases).events, DUPLICATES, 1
         )
-        ground.store_bodies(
+        common.store_bodies(
             connection, registration, [(sending.sent.event, sending.sent.payload) for sending in sendings]
         )
-        ground.settle_down(connection)
-        before = ground.wal_position(connection)
+        common.settle_down(connection)
+        before = common.wal_position(connection)
         while not drain(servers.engine):
             pass
-        written = ground.wal_position(connection) - before
+        written = common.wal_position(connection) - before
         connection.execute("VACUUM FULL ANALYZE")
         print_rows(
             [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from bench import ground
+from bench import common
 from bench.intake import MANY, loading, prepare, served
 from bench.load import ArrivalPace, pace
 from bench.report import BenchmarkReport, ReportTarget, Row
@@ -76,7 +76,7 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
     task = progress.add_task("tracing", total=turns * len(paces))
     with ExitStack() as stack:
         servers = stack.enter_context(local_servers("bench"))
-        registration = ground.register(servers)
+        registration = common.register(servers)
         endpoint = stack.enter_context(sink())
         webs = {
             name: stack.enter_context(served(servers, "receiver.wsgi:app", inherited=_environment(name, endpoint)))
@@ -94,7 +94,7 @@ def run(rounds: int, progress: Progress) -> BenchmarkReport:
                 processor[name].append(1_000_000 * spent / len(timings))
                 answered += len(timings)
                 progress.advance(task)
-        stored = ground.count(servers, "receiver.stored_deliveries")
+        stored = common.count(servers, "receiver.stored_deliveries")
         assert stored == answered, f"{answered} requests were answered 200, but {stored} are stored"
         assert Sink.requests, "nothing was sent to the collector"
     return _report(paces, processor)

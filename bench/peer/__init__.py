@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import ground
+from bench import common
 from bench.load import Timings, load
 from receiver.sandbox.embedded import free_port
 
@@ -57,7 +57,7 @@ def upserting(servers: LocalServers, *, length: int, seconds: float) -> Iterator
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
-        "DATABASE_URL": ground.libpq_url(servers),
+        "DATABASE_URL": common.libpq_url(servers),
         "PORT": str(port),
         "SECRET": SECRET,
         "CONNECTIONS": str(CONNECTIONS),
@@ -66,17 +66,17 @@ def upserting(servers: LocalServers, *, length: int, seconds: float) -> Iterator
     requests = [_request(number, length, port) for number in range(REQUESTS)]
 
     def measure(connections: int) -> Timings:
-        with closing(ground.connect(servers)) as connection:
+        with closing(common.connect(servers)) as connection:
             connection.execute("TRUNCATE stripe.charges")
         timings = load(port, cycle(requests), connections=connections, seconds=seconds)
-        stored = ground.count(servers, "stripe.charges")
+        stored = common.count(servers, "stripe.charges")
         assert stored == min(len(timings), REQUESTS), f"{len(timings)} were answered 200, but {stored} are stored"
         return timings
 
     with (servers.folder / "logs" / "peer.log").open("ab") as log:
         process = subprocess.Popen(["node", "server.cjs"], cwd=FOLDER, env=environment, stdout=log, stderr=log)  # noqa: S607
     try:
-        ground.wait_for_port(port, within=START_SECONDS)
+        common.wait_for_port(port, within=START_SECONDS)
         yield measure
     finally:
         process.terminate()

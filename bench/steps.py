@@ -1,7 +1,7 @@
 """Steps from an empty answer to the receiver, each measured under the receiver's gunicorn.
 
-``bench.rungs:bare`` reads the body and answers, with nothing but gunicorn; ``bench.rungs:flask`` does so in a view of
-Flask; ``bench.rungs:signed()`` verifies the delivery as well. ``bench.rungs:pooled()`` also stores it: each request in
+``bench.steps:bare`` reads the body and answers, with nothing but gunicorn; ``bench.steps:flask()`` does so in a view of
+Flask; ``bench.steps:signed()`` verifies the delivery as well. ``bench.steps:pooled()`` also stores it: each request in
 a separate statement through a pool of connections, with the receiver's own wake-up. What the receiver does beyond
 that is to commit many requests at once, to read the webhook again when it changed, and to keep its limits when
 PostgreSQL is slow.
