@@ -64,7 +64,7 @@ ON CONFLICT (process, name, labels) DO UPDATE SET value = counter.value + exclud
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """Counts under way to PostgreSQL."""
+    """Counts that were sent to PostgreSQL, perhaps without an answer: they are sent again under the same id."""
 
     id: uuid.UUID
     counts: dict[Sample, float]
@@ -75,7 +75,7 @@ class _Flush:
 
 
 class Flusher:
-    """Brings what this process counts to PostgreSQL, from a separate thread; fails and delays nothing."""
+    """Adds the counts of this process to those in PostgreSQL, in a separate thread; failures affect nothing else."""
 
     def __init__(self, connect: Connect, *, process: uuid.UUID | None = None) -> None:
         """*connect* opens an autocommitting connection; *process* is whose rows are added to, by default new ones."""
@@ -98,7 +98,7 @@ class Flusher:
         self.flush()
 
     def flush(self) -> bool:
-        """Bring what was counted to PostgreSQL and return whether all of it is there now."""
+        """Store the counts in PostgreSQL and return whether all of them are stored."""
         with self._lock:
             if self._unanswered is not None and not self._send(self._unanswered):
                 return False

@@ -1,6 +1,6 @@
 """What a process counts, in memory: deliveries, requests, batches, calls, and what went wrong with each.
 
-Counting costs a few microseconds and touches nothing but memory; ``receiver.counter_store`` brings the counts of all
+Counting costs a few microseconds and touches nothing but memory; ``receiver.counter_store`` adds up the counts of all
 processes together in PostgreSQL. Labels have few values, all of them known here or to the calling code: requests from
 outside cannot add new ones.
 """

@@ -84,7 +84,7 @@ def encrypted(comment: str = "") -> MappedColumn[Any]:
 
 
 def engine_for(database_url: str, *, application: str, timeouts: Timeouts = LONG) -> Engine:
-    """Return an engine that reconnects after PostgreSQL was away. Connects on first use, never here.
+    """Return an engine that reconnects after PostgreSQL was unavailable. Connects on first use, never here.
 
     Raises ``ConfigurationError`` for a pooled connection: locks and temporary tables need a session.
     """

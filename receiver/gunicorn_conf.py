@@ -23,10 +23,10 @@ except ConfigurationError as error:
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """Sends what gunicorn itself says the way of all other lines."""
+    """Writes gunicorn's own log lines like all others."""
 
     def setup(self, cfg: object) -> None:
-        """Take away the handlers of its own."""
+        """Remove gunicorn's handlers, so that the root logger writes its lines."""
         super().setup(cfg)
         configure_logs(level=_settings.log_level, log_format=_settings.log_format)
         self.error_log.handlers = []

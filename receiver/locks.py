@@ -16,7 +16,7 @@ class Lock(IntEnum):
     MIGRATION = 0x0C4D_0001
     """One process migrates at a time."""
     FEED = 0x0C4D_0002
-    """Positions of the feed are given out in the order of the commits."""
+    """Positions of the feed are assigned in the order of the commits."""
     RETENTION = 0x0C4D_0003
     """One run of retention at a time."""
     BOOTSTRAP = 0x0C4D_0004
@@ -24,7 +24,7 @@ class Lock(IntEnum):
     ROLL_UP = 0x0C4D_0005
     """One process adds up the counters at a time."""
     ISSUES = 0x0C4D_0006
-    """One process compares the issues with what holds at a time."""
+    """One process at a time compares the issues with the findings."""
     DEPLOYS = 0x0C4D_0007
     """One process notes its version at a time."""
 

@@ -1,4 +1,4 @@
-"""Brings the database to the models' state, and says whether it is there."""
+"""Migrates the database to the newest revision, and compares its schema with the models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PARTITION: Final = re.compile(r"(stored_deliveries|bodies|events)_([0-9]+|defaul
 
 
 def only_ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Look at the two schemas of this service and at nothing else in the database; a partition is part of its table."""
+    """Compare only the two schemas of this service; a partition is part of its table."""
     if type_ == "table":
         return name is None or PARTITION.fullmatch(name) is None
     return type_ != "schema" or name in {RECEIVER, EMS}

@@ -78,7 +78,7 @@ def test_a_wake_up_that_got_lost_is_sent_again_soon(redis: Redis) -> None:
     assert wake_worker(redis)
 
 
-def test_the_job_goes_by_the_dotted_name_of_what_the_worker_runs(redis: Redis) -> None:
+def test_the_queue_names_the_function_that_the_worker_runs(redis: Redis) -> None:
     wake_worker(redis)
     (job,) = jobs(redis)
     assert job.func_name == PROCESS_DELIVERIES == f"{process_deliveries.__module__}.{process_deliveries.__name__}"

@@ -121,9 +121,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str]) -> Configu
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigurationError(
-            [f"{path}: there is no such file; webhooks.example.toml shows what stands in one"]
-        ) from None
+        raise ConfigurationError([f"{path}: there is no such file; webhooks.example.toml shows the format"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{path}: it cannot be read: {error}"]) from None
     except tomllib.TOMLDecodeError as error:

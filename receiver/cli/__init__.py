@@ -129,14 +129,14 @@ class LazyGroup(Group):
 
 
 def _flush_counters() -> None:
-    """Bring what the command has counted, calls of OpenCard's API above all, to PostgreSQL, if that is there."""
+    """Store the command's counts, mostly calls of OpenCard's API, in PostgreSQL, if it is reachable."""
     settings, _ = read_settings(os.environ, required=())
     if settings.database_url:
         Flusher(connecting(settings.database_url)).flush()
 
 
 def _drop_output() -> None:
-    """Send what is still to be printed nowhere: Python would try it again at its end, and complain."""
+    """Discard the rest of the output: Python would try to write it again at exit, and print an error."""
     with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no Path for a name
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 

@@ -38,7 +38,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def token_endpoint(webhooks: WebhookDirectory, *, retry_after: int) -> Blueprint:
-    """Return the blueprint; *retry_after* is in seconds, for when the database is away."""
+    """Return the blueprint; *retry_after* is in seconds, for when the database is unavailable."""
     blueprint = Blueprint("tokens", __name__)
 
     @blueprint.post(TOKEN_PATH)

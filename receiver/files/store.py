@@ -119,7 +119,7 @@ class FileStore:
 
 
 def _to_disk(folder: Path) -> None:
-    """Bring a folder's list of names to the disk."""
+    """Flush a folder's list of names to the disk (fsync)."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

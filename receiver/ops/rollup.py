@@ -116,7 +116,7 @@ _HOUR_COUNTED: Final = text(
 
 
 def roll_up() -> None:
-    """Bring together what was counted. Run by RQ, about once a minute."""
+    """Merge the counters of ended processes, and count the deliveries by hour. Run by RQ, about once a minute."""
     settings = load_settings(os.environ, required=REQUIRED_FOR_DATABASE)
     engine = engine_for(settings.database_url, application="roll up")
     try:

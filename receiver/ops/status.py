@@ -170,7 +170,7 @@ class OrganizationStatus:
 
     @classmethod
     def of(cls, reference: str, webhooks: Iterable[WebhookStatus]) -> OrganizationStatus:
-        """Return what holds of them together."""
+        """Return the state of all of them together."""
         each = list(webhooks)
         checked = [webhook.checked_until for webhook in each if webhook.checked_until is not None]
         errors = [webhook.last_error for webhook in each if webhook.last_error is not None]

@@ -51,7 +51,7 @@ def test_path_of_a_receipt_is_found_by_purchase_and_by_hash(
     assert (row["path"], row["file_sha256"], row["organization_reference_id"]) == (str(stored), sha256, "acme")
 
 
-def test_why_there_is_no_path_is_said(receipts: Receipts, run: Callable[..., Result]) -> None:
+def test_path_reports_why_a_file_is_missing(receipts: Receipts, run: Callable[..., Result]) -> None:
     unknown = run("path", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert "no file for 'nobody'" in unknown.stderr

@@ -106,7 +106,7 @@ def test_machines_get_a_list_with_one_run_for_each_webhook(run: Run, world: Worl
     assert world.provider.requests.scopes_used() == {"webhook-events-read"}
 
 
-def test_people_see_a_table_and_what_it_comes_to(run: Run, world: World) -> None:
+def test_output_for_people_is_a_table_and_a_summary(run: Run, world: World) -> None:
     lose(world, "employee-1", "employee-2")
     result = run(LOG_LEVEL="ERROR")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -139,7 +139,7 @@ def test_worker_is_woken_for_recovered_events(run: Run, world: World, redis: Red
     assert holders(world) == ["employee-1"]
 
 
-def test_with_redis_away_that_is_only_said(run: Run, world: World) -> None:
+def test_unreachable_redis_is_only_a_warning(run: Run, world: World) -> None:
     lose(world, "employee-1")
     result = run("--json", REDIS_URL=unreachable_redis())
     assert result.exit_code == 0
@@ -259,7 +259,7 @@ def test_without_managed_webhooks_there_is_nothing_to_do(world: World, environme
     assert (result.exit_code, result.stdout) == (0, "no webhooks registered: receiver bootstrap registers them\n")
 
 
-def test_an_api_that_is_away_fails_each_run(run: Run, world: World) -> None:
+def test_an_unavailable_api_fails_each_run(run: Run, world: World) -> None:
     world.provider.faults.add(ApiFault.answers(503, path="/events", times=1000))
     result = run("--json")
     assert result.exit_code == 1

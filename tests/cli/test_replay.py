@@ -275,7 +275,7 @@ def test_deliveries_left_out_are_counted(acme: Acme, run: Run) -> None:
     assert (shown["selected"], shown["tests"], shown["waiting"], shown["without_body"]) == (1, 1, 1, 1)
 
 
-def test_where_redis_is_away_that_is_said(dead: Acme, run: Run) -> None:
+def test_unreachable_redis_is_only_a_warning(dead: Acme, run: Run) -> None:
     result = run("--status", "dead", *REASON, "--no-wait", REDIS_URL="redis://127.0.0.1:1/0")
     assert result.exit_code == 0
     assert "Redis cannot be reached" in result.stderr

@@ -33,7 +33,7 @@ def newest(acme: Acme) -> dict[str, Any]:
     return acme.row("SELECT * FROM receiver.deliveries ORDER BY id DESC LIMIT 1")
 
 
-def test_a_delivery_is_there_for_everyone_when_its_200_comes(acme: Acme) -> None:
+def test_a_delivery_is_committed_before_it_is_answered_200(acme: Acme) -> None:
     for number in range(1, 6):
         acme.deliver_ok(EVENT, card_holder(f"employee-{number}"))
         assert acme.value("SELECT count(*) FROM receiver.deliveries") == number

@@ -12,7 +12,7 @@ texts = st.text(max_size=20)
 
 
 @given(keys, texts, texts, st.binary(max_size=40))
-def test_the_same_key_says_the_same_every_time(key: bytes, organization: str, reference: str, plain: bytes) -> None:
+def test_the_same_key_gives_the_same_pseudonym(key: bytes, organization: str, reference: str, plain: bytes) -> None:
     one, other = Pseudonyms(key), Pseudonyms(key)
     assert one.of(organization, reference) == other.of(organization, reference)
     assert one.fingerprint(plain) == other.fingerprint(plain)

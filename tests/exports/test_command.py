@@ -165,7 +165,7 @@ TEXTS = st.text(alphabet=st.sampled_from("'=+-@\t\r\n,\"a ") | st.characters(cod
 
 
 @given(TEXTS)
-def test_no_text_is_taken_for_a_formula_and_each_can_be_had_back(words: str) -> None:
+def test_no_text_becomes_a_formula_and_each_can_be_restored(words: str) -> None:
     assert not quoted(words).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert unquoted(quoted(words)) == words
 

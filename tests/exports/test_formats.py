@@ -135,7 +135,7 @@ def test_number_that_parquet_would_round_is_refused(
 
 
 @pytest.mark.parametrize("how", ["csv", "jsonl", "parquet"])
-def test_nothing_to_export_is_a_file_as_well(
+def test_export_without_rows_is_a_valid_file(
     acme: Acme, export: Callable[..., Result], tmp_path: Path, how: str
 ) -> None:
     del acme  # asked for so that there is an empty database

@@ -13,7 +13,7 @@ SHA256 = "9f2c" * 16
 TEXTS = st.text(max_size=300)
 
 
-def test_a_name_says_when_where_and_which() -> None:
+def test_a_file_name_has_date_merchant_and_transaction() -> None:
     assert receipt_name(date(2026, 2, 13), "Café Müller", "7c1e-5d0e", SHA256, "pdf") == (
         "2026-02-13_Café-Müller_7c1e-5d0e_9f2c9f2c.pdf"
     )

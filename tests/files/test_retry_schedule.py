@@ -34,7 +34,7 @@ def test_tries_continue_until_just_after_expiry(failed: int, left: timedelta, ch
 
 
 @given(SPANS.filter(lambda left: left > timedelta()), CHANCES)
-def test_it_comes_to_an_end(left: timedelta, chance: float) -> None:
+def test_downloads_are_abandoned_after_a_limited_number_of_tries(left: timedelta, chance: float) -> None:
     expires_at, now, failed = NOW + left, NOW, 0
     while True:
         failed += 1

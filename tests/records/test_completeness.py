@@ -31,7 +31,7 @@ EVENTS = 8
 TIMES = [BEGIN + n * MINUTE for n in range(EVENTS)]
 CLEARED = "card.transaction.cleared"
 FAULTS = ("applied", "applied", "applied", "late", "lost", "pending", "failed", "dead", "quarantined", "ignored")
-"""What becomes of an event; late: applied, but attempted earlier than it arrived; lost: only in the log, no payload."""
+"""What happens to an event; late: applied, but attempted earlier than it arrived; lost: only in the log, no payload."""
 
 WEBHOOKS = text(
     """

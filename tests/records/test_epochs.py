@@ -275,7 +275,7 @@ def test_a_server_that_refuses_to_say_is_tolerated(original: Place) -> None:
     assert [each is None for each in seen] == [True, True, True, False, False]
 
 
-def test_processing_goes_on_where_postgres_says_less_than_before(original: Place) -> None:
+def test_processing_continues_when_postgresql_hides_its_history(original: Place) -> None:
     known = original.value("SELECT receiver.feed_history()::text")
     original.execute("ALTER FUNCTION receiver.feed_history RENAME TO whole_history")
     original.execute(

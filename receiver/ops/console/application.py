@@ -135,7 +135,7 @@ def console_application(settings: Settings, *, wake_worker: Callable[[], object]
     Bootstrap5(app)
     CSRFProtect(app)
     manager = LoginManager()
-    manager.init_app(app, add_context_processor=False)  # which asks the database, be it away
+    manager.init_app(app, add_context_processor=False)  # it would query the database for every template
     manager.session_protection = None  # a telephone's address changes
     manager.user_loader(partial(_signed_in, sessions))
     app.before_request(_admit)

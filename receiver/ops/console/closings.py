@@ -52,7 +52,7 @@ class MonthForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
 
 
 class CloseForm(FlaskForm):  # type: ignore[misc]  # likewise
-    """Close it, after a look at what is to be closed."""
+    """Confirms the closing of a month whose content is shown."""
 
     reason = StringField(
         "Reason, to close it although events are missing or not applied (optional)",

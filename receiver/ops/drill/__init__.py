@@ -2,5 +2,5 @@
 
 - ``backups``  which kind a backup is, and PostgreSQL's programs
 - ``server``   the backup restored and started
-- ``examine``  what a restore would bring
+- ``examine``  what the restored copy lacks, and what would recover it
 """

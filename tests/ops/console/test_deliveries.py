@@ -103,7 +103,7 @@ def test_a_card_holder_is_found_by_reference(acme: Acme, viewer: Visitor) -> Non
 
 @pytest.mark.parametrize("field", ["transaction", "card_holder", "error", "event", "organization", "since", "status"])
 @pytest.mark.parametrize("value", ["%00", "' OR 1=1 --", "%25_\\", "\ud800".encode(errors="surrogatepass"), "x" * 3000])
-def test_whatever_is_searched_for_a_page_comes(viewer: Visitor, field: str, value: str | bytes) -> None:
+def test_any_search_text_is_answered_with_a_page(viewer: Visitor, field: str, value: str | bytes) -> None:
     answer = viewer.client.get("/ops/deliveries/", query_string={field: value})
     assert answer.status_code == 200
     assert viewer.get(f"/ops/deliveries/?{field}=%00").status_code == 400

@@ -67,7 +67,7 @@ def test_filters_of_the_address_narrow_the_list(bought: Acme, viewer: Visitor, q
     "field", ["merchant", "amount", "on", "from", "transaction", "card_holder", "before", "organization"]
 )
 @pytest.mark.parametrize("value", ["' OR 1=1 --", "%25_\\", "\ud800".encode(errors="surrogatepass"), "x" * 3000])
-def test_whatever_is_searched_for_a_page_comes(viewer: Visitor, field: str, value: str | bytes) -> None:
+def test_any_search_text_is_answered_with_a_page(viewer: Visitor, field: str, value: str | bytes) -> None:
     assert viewer.client.get(LIST, query_string={field: value}).status_code == 200
 
 

@@ -186,7 +186,7 @@ def test_a_viewer_sees_replays_and_has_no_button(
     assert viewer.post(f"/ops/deliveries/{delivery}/replay", form="/ops/", reason="no").status_code == 403
 
 
-def test_there_is_no_replay_that_there_is_not(operator: Visitor) -> None:
+def test_unknown_replay_is_not_found(operator: Visitor) -> None:
     answer = operator.get("/ops/replays/1")
     assert (answer.status_code, "There is no replay 1." in answer.text) == (404, True)
     assert 'href="/ops/replays/">Back to the list' in answer.text

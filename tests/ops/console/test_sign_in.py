@@ -94,7 +94,7 @@ def test_signing_in_leads_to_no_other_site(stranger: Visitor, wanted: str) -> No
 
 
 @given(st.text())
-def test_wherever_it_leads_is_a_path_of_the_console(wanted: str) -> None:
+def test_sign_in_redirects_only_to_paths_of_the_console(wanted: str) -> None:
     target = safe_target(wanted, "/ops")
     assert target is None or (target.startswith("/ops/") and not target.startswith("/ops//") and "\\" not in target)
 
