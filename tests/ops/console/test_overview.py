@@ -84,7 +84,7 @@ def test_the_banner_links_to_the_open_issues(organizations: Organizations, viewe
 def test_hours_of_an_organization_are_a_strip(organizations: Organizations, viewer: Visitor) -> None:
     organizations.adopt("acme").apply(EVENT, WRONG)
     organizations.adopt("beta")
-    add_run(organizations.engine, "beta", minutes_ago=3)
+    add_run(organizations.engine, "beta")
     roll_up_once(organizations.engine)
     page = viewer.get("/ops/").text
     assert 'aria-label="Hours of acme: 0 of 24 checked, 0 recovered, 1 not applied, 0 unrecoverable"' in page
