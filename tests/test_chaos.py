@@ -11,7 +11,7 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.chaos.holdings import Holding, Holdings, grown, still_grown
+from bench.chaos.holdings import Holding, Holdings, grown
 from bench.chaos.plan import MAX_WRONG, plan
 from bench.chaos.run import run_chaos
 from receiver.progress import Progress
@@ -54,25 +54,26 @@ def test_seed_decides_the_kills_evenly(seed: int, kills: int) -> None:
     assert abs(planned.clock_ahead) <= MAX_WRONG
 
 
-def test_resources_that_are_given_back_have_not_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_processes_that_end_are_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.chaos.holdings.SETTLING_SECONDS", 0.5)
     before, after = (
         Holdings({"worker": Holding(number, 1, 1)}, postgres_connections=1, valkey_connections=1) for number in (7, 10)
     )
     looks = iter([after, after, before])
-    assert still_grown(before, lambda: next(looks)) == []
-    assert still_grown(before, lambda: after) == ["worker had 7 processes and has 10"]
+    assert grown(before, lambda: next(looks)) == []
+    assert grown(before, lambda: after) == ["worker had 7 processes and has 10"]
 
 
-def test_grown_resources_are_named() -> None:
+def test_grown_resources_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.chaos.holdings.SETTLING_SECONDS", 0)
     mebibyte = 1024 * 1024
     before = Holdings({"web": Holding(3, 80 * mebibyte, 20)}, postgres_connections=4, valkey_connections=3)
-    assert grown(before, before) == []
+    assert grown(before, lambda: before) == []
     after = Holdings({"web": Holding(9, 800 * mebibyte, 200)}, postgres_connections=90, valkey_connections=90)
-    assert [re.sub(r"\d+", "N", line) for line in grown(before, after)] == [
+    assert [re.sub(r"\d+", "N", line) for line in grown(before, lambda: after)] == [
         "web grew from N to N MiB",
         "web had N files open and has N",
-        "web had N processes and has N",
         "N connections to PostgreSQL became N",
         "N connections to Valkey became N",
+        "web had N processes and has N",
     ]

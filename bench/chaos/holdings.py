@@ -71,16 +71,26 @@ def holding(pid: int) -> Holding:
     return Holding(len(family), max(memory), max(files))
 
 
-def still_grown(before: Holdings, look: Callable[[], Holdings]) -> list[str]:
-    """Return what is beyond its bound however often one looks within ``SETTLING_SECONDS``, a line each."""
+def grown(before: Holdings, look: Callable[[], Holdings]) -> list[str]:
+    """Return what has grown beyond its bound, a line each; processes, if they stay for ``SETTLING_SECONDS``."""
+    after = look()
+    lines = _grown(before, after)
     deadline = time.monotonic() + SETTLING_SECONDS
-    while (lines := grown(before, look())) and time.monotonic() < deadline:
+    while (processes := _more_processes(before, after)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return lines
+        after = look()
+    return [*lines, *processes]
 
 
-def grown(before: Holdings, after: Holdings) -> list[str]:
-    """Return what has grown beyond its bound, a line each."""
+def _more_processes(before: Holdings, after: Holdings) -> list[str]:
+    return [
+        f"{name} had {then.processes} processes and has {after.by_process[name].processes}"
+        for name, then in before.by_process.items()
+        if after.by_process[name].processes > then.processes + 2  # job processes come and go
+    ]
+
+
+def _grown(before: Holdings, after: Holdings) -> list[str]:
     lines = []
     for name, then in before.by_process.items():
         now = after.by_process[name]
@@ -88,8 +98,6 @@ def grown(before: Holdings, after: Holdings) -> list[str]:
             lines.append(f"{name} grew from {then.memory // MEBIBYTE} to {now.memory // MEBIBYTE} MiB")
         if now.files > then.files + FILES:
             lines.append(f"{name} had {then.files} files open and has {now.files}")
-        if now.processes > then.processes + 2:  # job processes come and go
-            lines.append(f"{name} had {then.processes} processes and has {now.processes}")
     for what, held, holds in (
         ("PostgreSQL", before.postgres_connections, after.postgres_connections),
         ("Valkey", before.valkey_connections, after.valkey_connections),

@@ -16,7 +16,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from bench.chaos.follower import FeedReader
-from bench.chaos.holdings import still_grown, take_stock
+from bench.chaos.holdings import grown, take_stock
 from bench.chaos.plan import plan
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
@@ -168,7 +168,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         progress.stage("reconciling")
         outcomes = _reconcile(servers.engine, settings)
         _process_all(servers.engine, settings)
-        growth = still_grown(before, held)
+        growth = grown(before, held)
         progress.stage("comparing")
         with servers.engine.connect() as connection:
             statuses = _statuses(connection)
