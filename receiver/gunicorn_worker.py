@@ -17,15 +17,23 @@ import socket
 import time
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
+from email.utils import formatdate
+from functools import lru_cache, partial
+from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
 from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding  # type: ignore[import-untyped]
 from gunicorn.workers.ggevent import GeventWorker, StreamServer  # type: ignore[import-untyped]
 from psycopg import waiting
 
+from receiver.deliveries import accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HTTP_1_1: Final = (1, 1)
 READ_TIMEOUT: Final = 30.0
 """Seconds within which a body must arrive. For a head, and between requests, the setting ``keepalive`` applies."""
 OVERLOAD_READ_TIMEOUT: Final = 2.0
@@ -143,22 +151,52 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 
 class Response(wsgi.Response):  # type: ignore[misc]
-    """Sends the head of an answer together with its body, or the first part of it: one packet instead of two."""
+    """Sends the head of an answer together with its body, or the first part of it: one packet instead of two.
+
+    The answer to a stored delivery is sent as gunicorn would send it, but prepared: that saves a tenth of a request.
+    """
 
     sock: Any
+    status: str | None
+    headers_sent: bool
+    _prepared = False
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., None]:  # noqa: ANN401 - WSGI's
+        """Begin the answer."""
+        if headers is not accepted.HEADERS or self.req.version != HTTP_1_1:
+            return super().start_response(status, headers, exc_info)  # type: ignore[no-any-return]
+        self._prepared, self.status, self.status_code = True, status, HTTPStatus.OK
+        self.response_length = len(accepted.BODY)
+        return self.write
 
     def write(self, arg: bytes) -> None:
         """Send *arg*, and before it the head if it was not sent yet."""
         if self.headers_sent:
             super().write(arg)
-            return
-        parts: list[bytes] = []
-        connection, self.sock = self.sock, SimpleNamespace(sendall=parts.append)
-        try:
-            super().write(arg)
-        finally:
-            self.sock = connection
-        connection.sendall(b"".join(parts))
+        elif self._prepared:
+            self.headers_sent, self.sent = True, len(arg)
+            self.sock.sendall(_answer_to_stored(int(time.time()), closing=self.should_close()))
+        else:
+            parts: list[bytes] = []
+            connection, self.sock = self.sock, SimpleNamespace(sendall=parts.append)
+            try:
+                super().write(arg)
+            finally:
+                self.sock = connection
+            connection.sendall(b"".join(parts))
+
+
+@lru_cache(maxsize=2)
+def _answer_to_stored(second: int, *, closing: bool) -> bytes:
+    """Return the bytes of the answer in a *second* (Unix time)."""
+    headers = [
+        ("Server", wsgi.SERVER),
+        ("Date", formatdate(second, usegmt=True)),
+        ("Connection", "close" if closing else "keep-alive"),
+        *accepted.HEADERS,
+    ]
+    head = [f"HTTP/1.1 {accepted.STATUS}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(head).encode() + accepted.BODY
 
 
 def _shut_down_reading(connection: socket.socket) -> None:

@@ -6,14 +6,21 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 import pytest
 import stamina
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
 from sqlalchemy import text
 
+from receiver.deliveries import accepted
+from receiver.gunicorn_worker import Response
 from receiver.sandbox.embedded import LOOPBACK
 from receiver.tls import tls_context
 from tests.support.session_locks import WAITING
@@ -104,6 +111,27 @@ def test_an_answer_is_sent_in_one_packet(web: Web) -> None:
             head, _, body = client.recv(65536).partition(b"\r\n\r\n")
             assert f"Content-Length: {len(body)}".encode() in head
             assert body
+
+
+@pytest.mark.parametrize("version", [(1, 0), (1, 1)])
+def test_a_stored_delivery_is_answered_as_gunicorn_would_answer(version: tuple[int, int]) -> None:
+    for last in (False, True):
+        assert _sent(Response, version, closing=last) == _sent(wsgi.Response, version, closing=last)
+
+
+def _sent(kind: type[wsgi.Response], version: tuple[int, int], *, closing: bool) -> list[str]:
+    """Return the lines of an answer to a stored delivery, without its date, which must be now."""
+    request = SimpleNamespace(version=version, method="POST", should_close=lambda: closing)
+    packets: list[bytes] = []
+    answer = kind(request, SimpleNamespace(sendall=packets.append), Config())
+    answer.start_response(accepted.STATUS, accepted.HEADERS)
+    answer.write(accepted.BODY)
+    answer.close()
+    assert answer.should_close() == closing
+    lines = b"".join(packets).decode().split("\r\n")
+    (date,) = [line for line in lines if line.startswith("Date: ")]
+    assert abs(parsedate_to_datetime(date.removeprefix("Date: ")) - datetime.now(UTC)) < timedelta(seconds=SECONDS)
+    return [line for line in lines if line != date]
 
 
 def test_pending_commits_are_answered_during_shutdown(web: Web) -> None:

@@ -7,6 +7,7 @@
 - ``bodies``          reads a request's body, up to a limit
 - ``headers``         which headers are stored
 - ``committer``       stores waiting deliveries together, and answers them after the commit
+- ``accepted``        the answer to a stored delivery
 - ``store``           the statement that stores them
 - ``token_endpoint``  issues access tokens, for webhooks that are authenticated by OAuth
 - ``models``          tables

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import EnvironHeaders
 
 from receiver.counters import STORE_SECONDS, count_request
+from receiver.deliveries import accepted
 from receiver.deliveries.bodies import read_body
 from receiver.deliveries.receive import challenge, receive
 from receiver.webhooks.addresses import ENDPOINT_PATH, TOKEN_PATH
@@ -67,8 +68,8 @@ class DeliveriesFirst:
             return self._application(environ, start_response)
         STORE_SECONDS.observe(perf_counter() - began)
         count_request("delivery", HTTPStatus.OK, "stored")
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "2")])
-        return [b"{}"]
+        start_response(accepted.STATUS, accepted.HEADERS)
+        return [accepted.BODY]
 
 
 def endpoint(intake: Intake) -> Blueprint:
