@@ -21,7 +21,7 @@ import httpx
 import psycopg
 
 from bench import console
-from bench.chaos.holdings import MEBIBYTE, holding
+from bench.chaos.resources import MEBIBYTE, holding
 from receiver.records.epochs import CHANNEL
 from receiver.sandbox.local import READER, LocalServers, reader_address
 

@@ -39,7 +39,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
 _KEPT_BY_POOLS: Final = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO, MDY",  # psycopg reads times in no other style
-    "IntervalStyle": "postgres",  # likewise
+    "IntervalStyle": "postgres",  # nor intervals
     "TimeZone": "UTC",  # so that what is printed does not depend on the server's
     "standard_conforming_strings": "on",
 }

@@ -11,8 +11,8 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.chaos.holdings import Holding, Holdings, grown
 from bench.chaos.plan import MAX_WRONG, plan
+from bench.chaos.resources import ProcessUse, ResourceUse, grown
 from bench.chaos.run import run_chaos
 from receiver.progress import Progress
 from receiver.sandbox import local
@@ -55,9 +55,10 @@ def test_seed_decides_the_kills_evenly(seed: int, kills: int) -> None:
 
 
 def test_job_processes_that_end_are_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.chaos.holdings.SETTLING_SECONDS", 0.5)
+    monkeypatch.setattr("bench.chaos.resources.SETTLING_SECONDS", 0.5)
     before, after = (
-        Holdings({"worker": Holding(number, 1, 1)}, postgres_connections=1, valkey_connections=1) for number in (7, 10)
+        ResourceUse({"worker": ProcessUse(number, 1, 1)}, postgres_connections=1, valkey_connections=1)
+        for number in (7, 10)
     )
     looks = iter([after, after, before])
     assert grown(before, lambda: next(looks)) == []
@@ -65,11 +66,11 @@ def test_job_processes_that_end_are_not_left(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_grown_resources_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.chaos.holdings.SETTLING_SECONDS", 0)
+    monkeypatch.setattr("bench.chaos.resources.SETTLING_SECONDS", 0)
     mebibyte = 1024 * 1024
-    before = Holdings({"web": Holding(3, 80 * mebibyte, 20)}, postgres_connections=4, valkey_connections=3)
+    before = ResourceUse({"web": ProcessUse(3, 80 * mebibyte, 20)}, postgres_connections=4, valkey_connections=3)
     assert grown(before, lambda: before) == []
-    after = Holdings({"web": Holding(9, 800 * mebibyte, 200)}, postgres_connections=90, valkey_connections=90)
+    after = ResourceUse({"web": ProcessUse(9, 800 * mebibyte, 200)}, postgres_connections=90, valkey_connections=90)
     assert [re.sub(r"\d+", "N", line) for line in grown(before, lambda: after)] == [
         "web grew from N to N MiB",
         "web had N files open and has N",

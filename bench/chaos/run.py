@@ -16,7 +16,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from bench.chaos.follower import FeedReader
-from bench.chaos.holdings import grown, take_stock
+from bench.chaos.resources import grown, measure_resources
 from bench.chaos.plan import plan
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
@@ -153,7 +153,7 @@ def run_chaos(*, seed: int, purchases: int, kills: int, progress: Progress) -> R
         )
         story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
 
-        held = partial(take_stock, processes, database_url=database_url, redis_url=settings.redis_url)
+        held = partial(measure_resources, processes, database_url=database_url, redis_url=settings.redis_url)
         before = held()
         follower = FeedReader(database_url)
         stack.callback(follower.stop)

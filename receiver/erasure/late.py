@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger(__name__)
 
-SIGNS_OF_LIFE: Final = frozenset({"card_holder.created", "card_holder.identified", "card_holder.signed.pdpc"})
+ONLY_AFTER_RECREATION: Final = frozenset({"card_holder.created", "card_holder.identified", "card_holder.signed.pdpc"})
 """Events that an erased person has only after being created again."""
 
 _RECREATED: Final = """
@@ -108,7 +108,7 @@ def _is_erased(
 ) -> bool:
     """Return whether *event* belongs to the erased life; one that only a new life has is its beginning."""
     life = lives[person]
-    if event.name in SIGNS_OF_LIFE and event.occurred_at > life.erased_at and life.held(event.occurred_at):
+    if event.name in ONLY_AFTER_RECREATION and event.occurred_at > life.erased_at and life.held(event.occurred_at):
         at = {"organization": person[0], "pseudonym": person[1], "at": event.occurred_at}
         statements.append((_RECREATED, at))
         lives[person] = life = replace(life, recreated_at=event.occurred_at)

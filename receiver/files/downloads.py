@@ -259,7 +259,7 @@ def record_failure(engine: Engine, wanted: WantedFile, error: DownloadError) -> 
     return status
 
 
-def give_up_abandoned(engine: Engine) -> int:
+def give_up_expired(engine: Engine) -> int:
     """Give up downloads whose URL expired while a worker that died had them; return how many."""
     with engine.begin() as connection:
         return connection.execute(_GIVE_UP).rowcount

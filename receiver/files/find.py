@@ -61,7 +61,7 @@ def files_of(connection: Connection, wanted: str) -> list[ReceiptFile]:
 def not_here(
     connection: Connection, *, status: str | None, organizations: Sequence[str], limit: int
 ) -> list[dict[str, Any]]:
-    """Return receipts whose files are not here, abandoned ones first; no organization means all."""
+    """Return receipts whose files are not here, given-up ones first; no organization means all."""
     parameters = {
         "status": status,
         "everybody": not organizations,

@@ -1,4 +1,4 @@
-"""When a download that failed is tried again, and when it is abandoned. Pure."""
+"""When a download that failed is tried again, and when it is given up. Pure."""
 
 from __future__ import annotations
 

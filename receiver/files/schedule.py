@@ -15,7 +15,7 @@ from receiver.connections import WORK
 from receiver.db import engine_for
 from receiver.encryption import Encryption
 from receiver.errors import ReceiverError
-from receiver.files.downloads import give_up_abandoned, plan_again
+from receiver.files.downloads import give_up_expired, plan_again
 from receiver.files.fetch import Fetcher
 from receiver.files.store import FileStore
 from receiver.opencard.auth import Access
@@ -44,8 +44,8 @@ def fetch_due() -> None:
     engine = engine_for(settings.database_url, application="files", timeouts=WORK)
     try:
         plan_again(engine)
-        if give_up_abandoned(engine):
-            log.error("files.abandoned")
+        if give_up_expired(engine):
+            log.error("files.expired")
         store = FileStore(settings.files_url)
         store.sweep()
         tally = fetcher(engine, settings, store).run(seconds=RUN_SECONDS, stop=stop_requested.is_set)

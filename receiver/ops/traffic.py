@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-NOT_APPLIED: Final = ("failed", "dead", "quarantined")
+SHOWN_AS_FAILED: Final = ("failed", "dead", "quarantined")
 MEASURED: Final = 1000
 """The number of newest deliveries whose latency is measured."""
 MARKS: Final = 20
@@ -200,7 +200,7 @@ def read_traffic(connection: Connection, range_: Range, now: datetime) -> list[P
 
 
 def _kind(source: str, status: str) -> str:
-    if status in NOT_APPLIED:
+    if status in SHOWN_AS_FAILED:
         return "failed"
     if status == "pending":
         return "pending"

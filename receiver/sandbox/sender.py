@@ -1,4 +1,4 @@
-"""Sends a schedule to the registered webhooks over real HTTP, until each sending is accepted or abandoned.
+"""Sends a schedule to the registered webhooks over real HTTP, until each sending is accepted or given up.
 
 The steps of one sending: wait until it is due → wait for the card holder's previous event → attempt, and again with
 growing pauses until the answer is 200 → completed. One whose fate is to be lost, or to meet an outage, is tried a few
@@ -169,7 +169,7 @@ class _DeliveryRun:
                 with attempt:
                     outcome = await self._attempt(sending, lose_answer=lose_answer)
                     lose_answer = lose_answer and outcome != "lost_answers"
-                    _insist_on_acceptance(outcome)
+                    _require_acceptance(outcome)
         except _NotAccepted:
             return sending.loss or "given_up"
         except _WebhookUnavailable:
@@ -225,7 +225,7 @@ def _outcome(status: int | None, *, lose_answer: bool) -> AttemptResult:
     return "lost_answers" if lose_answer else "accepted"
 
 
-def _insist_on_acceptance(outcome: AttemptResult) -> None:
+def _require_acceptance(outcome: AttemptResult) -> None:
     if outcome != "accepted":
         raise _NotAccepted(outcome)
 

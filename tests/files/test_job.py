@@ -12,7 +12,7 @@ import pytest
 from rq import Queue
 
 from receiver.errors import DownloadError
-from receiver.files.downloads import FileKind, claim, give_up_abandoned, record_failure
+from receiver.files.downloads import FileKind, claim, give_up_expired, record_failure
 from receiver.files.schedule import fetch_due
 from receiver.processing.job import process_deliveries
 from receiver.queue import FILES_QUEUE
@@ -122,9 +122,9 @@ def test_late_worker_does_not_undo_a_stored_download(receipts: Receipts) -> None
 def test_download_that_kills_workers_is_given_up_at_expiry(receipts: Receipts) -> None:
     receipts.apply(expires_in=-DAY)
     assert claim(receipts.acme.engine, list(FileKind)) is not None
-    assert give_up_abandoned(receipts.acme.engine) == 0, "it may be under way"
+    assert give_up_expired(receipts.acme.engine) == 0, "it may be under way"
     receipts.be_due()
-    assert give_up_abandoned(receipts.acme.engine) == 1
+    assert give_up_expired(receipts.acme.engine) == 1
     assert receipts.download()["status"] == "expired"
 
 

@@ -51,7 +51,7 @@ class MonthForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     )
 
 
-class CloseForm(FlaskForm):  # type: ignore[misc]  # likewise
+class CloseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     """Confirms the closing of a month whose content is shown."""
 
     reason = StringField(

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_wtf import FlaskForm
-from wtforms import DateField, DateTimeLocalField, SelectField, StringField
+from wtforms import BooleanField, DateField, DateTimeLocalField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length, Optional, ValidationError
 
@@ -19,12 +19,27 @@ if TYPE_CHECKING:
 
 UNRESOLVED: Final = "unresolved"
 """The choice of everything that may need attention."""
+BACKLOG: Final = "backlog"
+"""The choice of what waits for its first or its next processing attempt."""
 UNCONFIRMED: Final = "unconfirmed"
 """The choice of what OpenCard's log does not have."""
 FORMATS: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
+_STATUSES: Final[dict[str, tuple[str, ...]]] = {UNRESOLVED: (), UNCONFIRMED: (), BACKLOG: ("pending", "failed")}
+"""The choices that are no status of a delivery, and what each selects by status."""
 LONGEST: Final = 512
 """Characters that are searched for. An event has no such bound: pages link to it by its whole name."""
-FIELDS: Final = ("status", "event", "version", "organization", "since", "until", "error", "transaction", "card_holder")
+FIELDS: Final = (
+    "status",
+    "event",
+    "version",
+    "organization",
+    "since",
+    "until",
+    "error",
+    "transaction",
+    "card_holder",
+    "only_unresolved",
+)
 
 
 class TimeField(DateTimeLocalField):  # type: ignore[misc]  # wtforms' fields are untyped
@@ -64,6 +79,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         choices=[
             SelectChoice("", "all"),
             SelectChoice(UNRESOLVED, UNRESOLVED),
+            SelectChoice(BACKLOG, BACKLOG),
             SelectChoice(UNCONFIRMED, UNCONFIRMED),
             *map(SelectChoice, STATUSES),
         ],
@@ -79,6 +95,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         "Card holder", [Length(max=LONGEST)], render_kw={"placeholder": "full reference", "autocomplete": "off"}
     )
 
+    only_unresolved = BooleanField("Unresolved only", description="Leave out resolved and test deliveries.")
+
     def validate_status(self, field: SelectField) -> None:
         """Refuse a status that does not exist."""
         if field.data not in {value for value, *_ in field.iter_choices()}:
@@ -87,7 +105,7 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
     @property
     def has_more(self) -> bool:
         """Whether a field is filled in, or wrong, that is folded otherwise."""
-        folded = (self.since, self.until, self.card_holder, self.error, self.version)
+        folded = (self.since, self.until, self.card_holder, self.error, self.version, self.only_unresolved)
         return any(field.data or field.errors for field in folded)
 
     @classmethod
@@ -102,8 +120,8 @@ class FilterForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
         right = {name: field.data for name, field in self._fields.items() if field.data}
         status = right.get("status", "")
         return Filter(
-            statuses=() if status in {UNRESOLVED, UNCONFIRMED} else _each(status),
-            unresolved=status == UNRESOLVED,
+            statuses=_STATUSES.get(status, _each(status)),
+            unresolved=status == UNRESOLVED or self.only_unresolved.data,
             unconfirmed=status == UNCONFIRMED,
             events=_each(right.get("event", "").strip()),
             version=right.get("version", "").strip() or None,

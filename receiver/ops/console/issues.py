@@ -20,6 +20,7 @@ from receiver.ops.findings import FindingKind, Severity
 from receiver.ops.issues import lifecycle
 from receiver.ops.issues.lifecycle import State
 from receiver.ops.issues.store import answer, list_issues, read_issue
+from receiver.ops.status import NOT_APPLIED
 from receiver.ops.unknown import named_format
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ def deliveries_of(issue: Issue) -> dict[str, str] | None:
     if status is None and named is None:
         return None
     found = {} if status is None else {"status": status}
+    if status in NOT_APPLIED:
+        found["only_unresolved"] = "y"
     event, separator, error = issue.subject.partition(": ")
     if status in {"dead", "quarantined"} and separator:
         found |= {"event": event, "error": error}

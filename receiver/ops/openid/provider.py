@@ -66,7 +66,7 @@ class _ClientAuth(httpx.Auth, ClientAuth):  # type: ignore[misc]  # Authlib has 
         yield httpx.Request(request.method, address, headers=headers, content=body, extensions=request.extensions)
 
 
-class _OAuth(OAuth2Client):  # type: ignore[misc]  # likewise
+class _OAuth(OAuth2Client):  # type: ignore[misc]  # Authlib has no types
     """Authlib's client of one request. Its own integration of httpx asks for another library of that kind."""
 
     client_auth_class = _ClientAuth

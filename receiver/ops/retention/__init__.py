@@ -5,7 +5,7 @@
 - ``walk``      walking through a table from its oldest row, and remembering how far
 - ``bodies``    deleting bodies; their deliveries stay, known by their fingerprint
 - ``erasure``   erases card holders who were deleted long enough ago (see ``receiver.erasure``)
-- ``gently``    the transactions in which all this is done
+- ``yielding``  the transactions in which all this is done
 - ``record``    the runs, and the last of them for ``status`` and ``/metrics``
 - ``models``    tables: the runs, and how far each walk is
 - ``schedule``  the job that the scheduler enqueues

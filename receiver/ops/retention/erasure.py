@@ -17,8 +17,8 @@ from receiver.db import dedicated_connection, driver_of
 from receiver.erasure.erase import Person, erase_not_applied, erase_people, erase_slice
 from receiver.erasure.pseudonyms import Pseudonyms, make_pseudonyms, read_pseudonyms
 from receiver.json_rows import rows_parameter
-from receiver.ops.retention.gently import gently
 from receiver.ops.retention.walk import begin_walk, remember, restart_walk
+from receiver.ops.retention.yielding import yielding_transaction
 from receiver.records.locked import write_under_lock
 from receiver.records.write import writing_connection
 
@@ -102,7 +102,7 @@ class Erasing:
             return True
         if self._marked_before is None:
             return not self._mark()
-        with gently(self._engine) as connection:
+        with yielding_transaction(self._engine) as connection:
             return self._walk(connection)
 
     def _count_due(self) -> int:

@@ -26,9 +26,9 @@ from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.locks import Lock
 from receiver.ops.retention import erasure, record
-from receiver.ops.retention.gently import gently
 from receiver.ops.retention.kinds import KINDS
 from receiver.ops.retention.walk import begin_walk, next_span, read_position, remember, slicing
+from receiver.ops.retention.yielding import yielding_transaction
 from receiver.progress import Progress
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Walking:
     def step(self) -> bool:
         """Do the next slice; return whether the walk is finished, or cannot go on now."""
         kind = self._kind
-        with gently(self._engine) as connection:
+        with yielding_transaction(self._engine) as connection:
             query = slicing(kind.table, kind.key, kind.time)
             span, arrived = next_span(connection, query, after=self._position, before=self._before)
             if self._write:

@@ -64,7 +64,7 @@ def create_api(provider: Provider) -> Flask:
         HTTPException, lambda error: _error(provider, error.code or _INTERNAL, {"error": error.name})
     )
     app.before_request(lambda: _misbehave(provider))
-    app.after_request(lambda response: _write_down(provider, response))
+    app.after_request(lambda response: _record_request(provider, response))
     return app
 
 
@@ -164,7 +164,7 @@ def _misbehave(provider: Provider) -> Response | None:
     return None
 
 
-def _write_down(provider: Provider, response: Response) -> Response:
+def _record_request(provider: Provider, response: Response) -> Response:
     """Keep what was asked, and close the connection before the answer when a fault says so."""
     if request.path.startswith(CONTROL):
         return response

@@ -32,13 +32,13 @@ ERROR_PAGE: Final = b"<!doctype html><html><body><h1>Something went wrong</h1></
 
 def answer_file(provider: Provider, name: str, token: IssuedToken | None, fault: ApiFault | None) -> Response:
     """Return the receipt *name*, or what *fault* makes of it. Raises ``Refused``."""
-    _let_in(provider, name, token)
+    _authorize(provider, name, token)
     return _answer(provider, name, receipt_file, fault)
 
 
 def answer_tpa_document(provider: Provider, name: str, token: IssuedToken | None, fault: ApiFault | None) -> Response:
     """Return the signed document *name*, or what *fault* makes of it. Raises ``Refused``."""
-    _insist_on_scope(token, TPA_SCOPE)
+    _require_scope(token, TPA_SCOPE)
     return _answer(provider, name, tpa_document, fault)
 
 
@@ -58,11 +58,11 @@ def _answer(provider: Provider, name: str, made: Callable[[str], bytes], fault: 
         case "cut":
             return _promising_more(content, content_type)
         case "drip" if fault:
-            return Response(_drip(provider, content, fault.seconds), content_type=content_type)
+            return Response(_byte_by_byte(provider, content, fault.seconds), content_type=content_type)
     return Response(content, content_type=content_type)
 
 
-def _let_in(provider: Provider, name: str, token: IssuedToken | None) -> None:
+def _authorize(provider: Provider, name: str, token: IssuedToken | None) -> None:
     expires = request.args.get("expires", "")
     signed = hmac.compare_digest(request.args.get("signature", ""), signature(name, expires))
     if provider.behaviour.files_are_signed:
@@ -71,12 +71,12 @@ def _let_in(provider: Provider, name: str, token: IssuedToken | None) -> None:
         if not signed:
             raise forbidden("The signature does not match.")
     else:
-        _insist_on_scope(token, SCOPE)
+        _require_scope(token, SCOPE)
     if expires and datetime.fromtimestamp(int(expires), UTC) <= provider.now():
         raise Refused(HTTPStatus(provider.behaviour.expired_status), "The link has expired.")
 
 
-def _insist_on_scope(token: IssuedToken | None, scope: str) -> None:
+def _require_scope(token: IssuedToken | None, scope: str) -> None:
     if token is None:
         raise unauthenticated()
     if scope not in token.scopes:
@@ -90,7 +90,7 @@ def _endless(content: bytes, size: int) -> Iterator[bytes]:
         yield bytes(PART)
 
 
-def _drip(provider: Provider, content: bytes, seconds: float) -> Iterator[bytes]:
+def _byte_by_byte(provider: Provider, content: bytes, seconds: float) -> Iterator[bytes]:
     for place in range(len(content)):
         if provider.stopping.wait(seconds):
             return

@@ -50,7 +50,7 @@ def _list_billings(call: Call) -> Answer:
     return call.page(lambda: call.state.billings(call.account_id), lambda billing: billing_fields(billing, style))
 
 
-def _insist_on_allowed(call: Call, flags: Collection[str]) -> None:
+def _require_allowed(call: Call, flags: Collection[str]) -> None:
     """Raise ``Refused`` when the billing of the organization does not allow one of these flags."""
     number, behaviour = call.organization.billing_id, call.provider.behaviour
     billing = None if number is None else call.state.billing(number)
@@ -72,7 +72,7 @@ def _create_webhook(call: Call) -> Answer:
     supplied = "secret" in fields
     fields = {"secret": generated_secret(), **fields}
     webhook_fields.check(fields)
-    _insist_on_allowed(call, fields["flags"])
+    _require_allowed(call, fields["flags"])
     webhook = call.state.add_webhook(call.organization.id, **fields)
     passed = call.provider.challenge(webhook.url, webhook.secret)  # the caller does not know the secret yet
     webhook = call.state.change_webhook(webhook.id, active=passed)
@@ -89,7 +89,7 @@ def _change_webhook(call: Call) -> Answer:
     before = call.webhook
     changes = webhook_fields.changes_in(call.body(), before.flags)
     webhook_fields.check({**webhook_fields.all_fields(before), **changes})
-    _insist_on_allowed(call, changes["flags"])
+    _require_allowed(call, changes["flags"])
     if changes.get("url", before.url) != before.url:
         # Until the answer is known, deliveries go where they went.
         changes["active"] = call.provider.challenge(changes["url"], changes.get("secret", before.secret))

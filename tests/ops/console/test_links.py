@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import Acme, Organizations
     from tests.support.visitor import Visitor
 
-MAX_PAGES = 500
+MAX_PAGES = 1000
 LONG_EVENT = "card." + "x" * 600
 
 

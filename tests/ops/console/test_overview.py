@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from html import unescape
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ from receiver.ops.deploys import PACKAGE, note_version
 from receiver.ops.findings import Finding, FindingKind
 from receiver.ops.issues import watch
 from receiver.ops.issues.store import compare
+from receiver.ops.resolving import resolve_deliveries
 from receiver.ops.rollup import roll_up_once
 from tests.support.console_pages import EVENT, WRONG, ids, links, stored
 from tests.support.factories import snapshot
-from tests.support.replay_steps import replay
+from tests.support.replay_steps import fail_with, replay
 from tests.support.service_states import add_run
 from tests.support.stored import store
 
@@ -43,6 +45,34 @@ def test_failures_are_grouped_and_lead_to_their_deliveries(acme: Acme, viewer: V
     assert "2 dead deliveries" in page
     (group,) = [link for link in links(page) if "error=" in link]
     assert ids(viewer.get(group).text) == stored(acme)
+
+
+def test_each_figure_leads_to_the_deliveries_it_counts(
+    acme: Acme, viewer: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {"dead": WRONG, "quarantined": snapshot("cleared", organization={"reference_id": "globex"})}
+    for status, content in held.items():
+        for _ in range(2):
+            acme.apply(EVENT, content)
+        assert acme.statuses()[-2:] == [status] * 2
+    for _ in range(2):
+        acme.apply("event.of.tomorrow", snapshot("cleared"))
+    dead, _, quarantined, _, ignored, _ = reversed(stored(acme))
+    resolve_deliveries(acme.engine, (dead, quarantined, ignored), by="kim@ops", reason="a test by OpenCard")
+    fail_with(monkeypatch, OSError("disk full"))
+    acme.apply(EVENT, snapshot("cleared"))
+    acme.deliver_ok(EVENT, snapshot("cleared", transaction="t-2"))
+    page = viewer.get("/ops/").text
+    boxes = re.findall(r'<a class="figure-box" href="([^"]+)">\s*<div[^>]*>([^<]+)</div>\s*<div>([^<]+)</div>', page)
+    shown = {
+        words: (int(value), len(ids(viewer.get(unescape(link)).text)))
+        for link, value, words in boxes
+        if words in {"backlog", *held, "ignored"}
+    }
+    assert shown == {"backlog": (2, 2), "dead": (1, 1), "quarantined": (1, 1), "ignored": (1, 1)}
+    for link in links(page):
+        if "error=" in link:
+            assert len(ids(viewer.get(link).text)) == 1, link
 
 
 def test_readers_of_the_feed_are_shown_with_their_lag(acme: Acme, viewer: Visitor) -> None:
@@ -250,7 +280,7 @@ def test_replays_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
     roll_up_once(acme.engine)
     for name, marked in {"24h": [new], "7d": [old, new]}.items():
         page = viewer.get(f"/ops/?range={name}").text
-        places = re.findall(r'<line class="mark" x1="([0-9.]+)".*?replay (\d+)</title>', page)
+        places = re.findall(r'<line class="mark" x1="([0-9.]+)".*?replay #(\d+)</title>', page)
         assert [int(number) for _, number in places] == marked
         width = float(re.findall(r'viewBox="0 0 (\d+) 100"', page)[0])
         shares = [float(x) / width for x, _ in places]

@@ -16,14 +16,14 @@ LOCK_TIMEOUT: Final = "500ms"
 """Shorter than PostgreSQL waits before it looks for a deadlock: whatever the conflict, it is retention that yields."""
 
 # what a crash of PostgreSQL takes back is done again
-_GENTLY: Final = text(
+_YIELD: Final = text(
     "SELECT set_config('lock_timeout', :lock_timeout, true), set_config('synchronous_commit', 'off', true)"
 )
 
 
 @contextmanager
-def gently(engine: Engine) -> Iterator[Connection]:
+def yielding_transaction(engine: Engine) -> Iterator[Connection]:
     """Begin a transaction that waits for no lock for long, and not for the disk."""
     with engine.begin() as connection:
-        connection.execute(_GENTLY, {"lock_timeout": LOCK_TIMEOUT})
+        connection.execute(_YIELD, {"lock_timeout": LOCK_TIMEOUT})
         yield connection

@@ -26,8 +26,8 @@ SETTLING_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """What a process of the Procfile holds, its children included."""
+class ProcessUse:
+    """What a process of the Procfile uses, its children included."""
 
     processes: int
     memory: int
@@ -37,41 +37,41 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
-    """What all of them hold together."""
+class ResourceUse:
+    """What all of them use together."""
 
-    by_process: Mapping[str, Holding]
+    by_process: Mapping[str, ProcessUse]
     postgres_connections: int
     valkey_connections: int
 
 
-def take_stock(processes: ProcfileProcesses, *, database_url: str, redis_url: str) -> Holdings:
-    """Return what is held at this moment."""
+def measure_resources(processes: ProcfileProcesses, *, database_url: str, redis_url: str) -> ResourceUse:
+    """Return what is used at this moment."""
     with closing(psycopg.connect(database_url, autocommit=True)) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchone()
     with closing(Redis.from_url(redis_url)) as redis:
         clients = len(redis.client_list())
-    return Holdings(
-        {name: holding(processes.pid(name)) for name in ("web", "worker", "scheduler")},
+    return ResourceUse(
+        {name: _process_use(processes.pid(name)) for name in ("web", "worker", "scheduler")},
         postgres_connections=int(row[0]) if row else 0,
         valkey_connections=clients,
     )
 
 
-def holding(pid: int) -> Holding:
-    """Return what a process and its children hold at this moment."""
+def _process_use(pid: int) -> ProcessUse:
+    """Return what a process and its children use at this moment."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     memory, files = [0], [0]
     for process in family:
         with suppress(psutil.NoSuchProcess):  # a job process that is done
             memory.append(process.memory_info().rss)
             files.append(process.num_fds())
-    return Holding(len(family), max(memory), max(files))
+    return ProcessUse(len(family), max(memory), max(files))
 
 
-def grown(before: Holdings, look: Callable[[], Holdings]) -> list[str]:
+def grown(before: ResourceUse, look: Callable[[], ResourceUse]) -> list[str]:
     """Return what has grown beyond its bound, a line each; processes, if they stay for ``SETTLING_SECONDS``."""
     after = look()
     lines = _grown(before, after)
@@ -82,7 +82,7 @@ def grown(before: Holdings, look: Callable[[], Holdings]) -> list[str]:
     return [*lines, *processes]
 
 
-def _more_processes(before: Holdings, after: Holdings) -> list[str]:
+def _more_processes(before: ResourceUse, after: ResourceUse) -> list[str]:
     return [
         f"{name} had {then.processes} processes and has {after.by_process[name].processes}"
         for name, then in before.by_process.items()
@@ -90,7 +90,7 @@ def _more_processes(before: Holdings, after: Holdings) -> list[str]:
     ]
 
 
-def _grown(before: Holdings, after: Holdings) -> list[str]:
+def _grown(before: ResourceUse, after: ResourceUse) -> list[str]:
     lines = []
     for name, then in before.by_process.items():
         now = after.by_process[name]
