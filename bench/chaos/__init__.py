@@ -6,8 +6,8 @@ SIGKILL at moments that the seed decides, some stay away for a while, OpenCard's
 deliveries are replayed. At the end, after one reconcile, the tables are compared with what is expected, the feed with
 what a reader saw of it, and what each process uses with what it used at the start.
 
-- ``plan``      who is killed when: decided by the seed, in parts of the stream, so that a seed repeats its run
-- ``follower``  a reader of the feed, through all that happens to it
-- ``resources`` memory, files and connections
-- ``run``       the run, and what was wrong in the end
+- ``plan``       who is killed when: decided by the seed, in parts of the stream, so that a seed repeats its run
+- ``follower``   a reader of the feed, through all that happens to it
+- ``resources``  memory, files and connections
+- ``run``        the run, and what was wrong in the end
 """

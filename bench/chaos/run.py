@@ -16,8 +16,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from bench.chaos.follower import FeedReader
-from bench.chaos.resources import grown, measure_resources
 from bench.chaos.plan import plan
+from bench.chaos.resources import grown, measure_resources
 from receiver.encryption import Encryption
 from receiver.errors import OperationRefused
 from receiver.opencard.auth import Access
