@@ -21,7 +21,7 @@ import httpx
 import psycopg
 
 from bench import console
-from bench.chaos.resources import MEBIBYTE, holding
+from bench.chaos.resources import MEBIBYTE, process_use
 from receiver.records.epochs import CHANNEL
 from receiver.sandbox.local import READER, LocalServers, reader_address
 
@@ -114,7 +114,7 @@ def watch(url: str, pids: Mapping[str, int], until: float) -> list[Sample]:
         while time.perf_counter() < until:
             consumed = number(connection, CONSUMED)
             at = time.perf_counter()
-            memory = {name: holding(pid).memory / MEBIBYTE for name, pid in pids.items()}
+            memory = {name: process_use(pid).memory / MEBIBYTE for name, pid in pids.items()}
             samples.append(Sample(at, number(connection, QUEUED), consumed, memory))
             time.sleep(SAMPLE_SECONDS)
     return samples

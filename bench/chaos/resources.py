@@ -54,13 +54,13 @@ def measure_resources(processes: ProcfileProcesses, *, database_url: str, redis_
     with closing(Redis.from_url(redis_url)) as redis:
         clients = len(redis.client_list())
     return ResourceUse(
-        {name: _process_use(processes.pid(name)) for name in ("web", "worker", "scheduler")},
+        {name: process_use(processes.pid(name)) for name in ("web", "worker", "scheduler")},
         postgres_connections=int(row[0]) if row else 0,
         valkey_connections=clients,
     )
 
 
-def _process_use(pid: int) -> ProcessUse:
+def process_use(pid: int) -> ProcessUse:
     """Return what a process and its children use at this moment."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     memory, files = [0], [0]
