@@ -9,24 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
+from msgspec.structs import asdict
 
-from receiver.events.payloads import (
-    EARLIEST,
-    LATEST,
-    EnrichmentPayload,
-    EnvironmentalImpactPayload,
-    LineItemsPayload,
-    ReceiptPayload,
-    VatPayload,
-)
+from receiver.events.payloads import EARLIEST, LATEST, EnrichmentPayload, LineItemsPayload, ReceiptPayload, VatPayload
 from receiver.records.models import EnvironmentalImpact, LineItem, Receipt, VatRate, VatTotal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import msgspec
+
     from receiver.db import Base
     from receiver.events.event import Event
-    from receiver.events.payloads import VatTotalLine
     from receiver.json_rows import Row
 
 log = structlog.stdlib.get_logger(__name__)
@@ -37,15 +31,6 @@ PROVIDERS: Final = {
     "card.transaction.environmental_impact": "unspecified",
 }
 """Event → the provider of the figure."""
-_RECEIPT_FIELDS: Final = (
-    "url",
-    "content_type",
-    "purchase_merchant",
-    "original_amount",
-    "original_currency",
-    "purchase_date",
-    "purchase_time",
-)
 
 
 def fold_receipts(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
@@ -56,70 +41,37 @@ def fold_receipts(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
 
 def fold_vat(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return the VAT of a purchase from its newest event."""
-    event = events[-1]
-    payload = cast("VatPayload", event.payload)
-    rates = [{**_vat_line(event, rate), "percentage": rate.percentage} for rate in payload.vat_rates or ()]
-    totals = [_vat_line(event, total) for total in payload.totals or ()]
-    return {VatRate: _numbered(rates), VatTotal: _numbered(totals)}
+    payload = cast("VatPayload", events[-1].payload)
+    country = {"purchase_country": payload.purchase_country}
+    return {
+        VatRate: _lines(events[-1], payload.vat_rates, country),
+        VatTotal: _lines(events[-1], payload.totals, country),
+    }
 
 
 def fold_line_items(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return the line items of a purchase from its newest event."""
-    event = events[-1]
-    payload = cast("LineItemsPayload", event.payload)
-    items = [
-        {
-            **_of_event(event),
-            "description": item.description,
-            "amount": item.amount,
-            "total_amount": item.total_amount,
-            "quantity": item.quantity,
-            "currency": item.currency,
-        }
-        for item in payload.line_items or ()
-    ]
-    return {LineItem: _numbered(items)}
+    return {LineItem: _lines(events[-1], cast("LineItemsPayload", events[-1].payload).line_items, {})}
 
 
 def fold_environmental_impacts(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return each provider's newest figure for a purchase."""
     newest = {PROVIDERS[event.name]: event for event in events}
-    return {EnvironmentalImpact: [_impact(newest[provider], provider) for provider in sorted(newest)]}
+    return {
+        EnvironmentalImpact: [
+            {**_of_event(newest[provider]), **_own_fields(newest[provider]), "provider": provider}
+            for provider in sorted(newest)
+        ]
+    }
 
 
 def _receipt(event: Event) -> Row:
-    payload = cast("ReceiptPayload", event.payload)
-    expires_at = payload.expires_at()
+    expires_at = cast("ReceiptPayload", event.payload).expires_at()
     if event.position is None and expires_at in {EARLIEST, LATEST}:
         log.warning("receipt.expiration_clamped", delivery_id=event.delivery_id, expires_at=expires_at.isoformat())
-    row = _of_event(event)
+    row = {**_of_event(event), **_own_fields(event), "expiration_time": expires_at}
     row["fetched_at"] = row.pop("occurred_at")
-    row["expiration_time"] = expires_at
-    for name in _RECEIPT_FIELDS:
-        row[name] = getattr(payload, name)
     return row
-
-
-def _impact(event: Event, provider: str) -> Row:
-    payload = cast("EnvironmentalImpactPayload", event.payload)
-    return {
-        **_of_event(event),
-        "provider": provider,
-        "carbon_emission_in_grams": payload.carbon_emission_in_grams,
-        "carbon_social_cost_amount": payload.carbon_social_cost_amount,
-        "carbon_social_cost_currency": payload.carbon_social_cost_currency,
-    }
-
-
-def _vat_line(event: Event, line: VatTotalLine) -> Row:
-    return {
-        **_of_event(event),
-        "purchase_country": cast("VatPayload", event.payload).purchase_country,
-        "vat_amount": line.vat_amount,
-        "taxable_amount": line.taxable_amount,
-        "total_amount": line.total_amount,
-        "currency": line.currency,
-    }
 
 
 def _of_event(event: Event) -> Row:
@@ -135,5 +87,15 @@ def _of_event(event: Event) -> Row:
     }
 
 
-def _numbered(lines: Iterable[Row]) -> list[Row]:
-    return [{**line, "line_number": number} for number, line in enumerate(lines, start=1)]
+def _own_fields(event: Event) -> Row:
+    """Return the fields of a payload that not every enrichment has; the columns have their names."""
+    shared = EnrichmentPayload.__struct_fields__
+    return {name: value for name, value in asdict(event.payload).items() if name not in shared}
+
+
+def _lines(event: Event, lines: Iterable[msgspec.Struct] | None, columns: Row) -> list[Row]:
+    """Return a row for each of *lines*, with *columns* besides the line's own; the columns have the fields' names."""
+    return [
+        {**_of_event(event), **columns, **asdict(line), "line_number": number}
+        for number, line in enumerate(lines or (), start=1)
+    ]

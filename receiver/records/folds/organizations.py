@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING
 
-from receiver.events.payloads import InvoicePayload, TpaPayload
+from msgspec.structs import asdict
+
 from receiver.records.models import Invoice, Tpa
 
 if TYPE_CHECKING:
@@ -14,30 +15,23 @@ if TYPE_CHECKING:
     from receiver.events.event import Event
     from receiver.json_rows import Row
 
-_INVOICE_FIELDS: Final = tuple(name for name in InvoicePayload.__struct_fields__ if name != "id")
-
 
 def fold_tpa(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return the row of a TPA; ``signed_at`` is the first event's time."""
-    payload = cast("TpaPayload", events[-1].payload)
-    row = {
-        **_columns(events[-1]),
-        "signed_at": events[0].occurred_at,
-        "name": payload.name,
-        "organization_number": payload.organization_number,
-        "url": payload.url,
-    }
-    return {Tpa: [row]}
+    return {Tpa: [{**_columns(events[-1]), "signed_at": events[0].occurred_at}]}
 
 
 def fold_invoice(events: Sequence[Event]) -> dict[type[Base], list[Row]]:
     """Return the row of an invoice; its organization is that of the webhook, because the payload names none."""
-    payload = events[-1].payload
-    return {Invoice: [{**_columns(events[-1]), **{name: getattr(payload, name) for name in _INVOICE_FIELDS}}]}
+    return {Invoice: [_columns(events[-1])]}
 
 
 def _columns(event: Event) -> Row:
+    """Return the columns of the event and its payload's fields; the columns have their names."""
+    fields = asdict(event.payload)
+    fields.pop("organization", None)
     return {
+        **fields,
         "organization_reference_id": event.organization_reference_id,
         "id": event.subject_id,
         "occurred_at": event.occurred_at,
