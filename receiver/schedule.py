@@ -41,6 +41,7 @@ from receiver.settings import unset_for_api
 from receiver.tracing import load_tracing, start_tracing, stop_tracing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from redis import Redis
@@ -136,63 +137,28 @@ def run_scheduler(settings: Settings) -> None:
 
 def _scheduler(redis: Redis, settings: Settings) -> Scheduler:
     scheduler = Scheduler(connection=redis)
-    has_api = not unset_for_api(settings)
-    scheduler.register(
-        process_deliveries,
-        QUEUE,
-        interval=SWEEP_SECONDS,
-        job_timeout=JOB_TIMEOUT,
-        result_ttl=0,
-        failure_ttl=FAILURE_TTL,
-        ttl=SWEEP_SECONDS,  # a sweep that no worker has taken by the next one is not needed any more
-    )
-    scheduler.register(
-        roll_up,
-        RETENTION_QUEUE,
-        interval=ROLL_UP_SECONDS,
-        job_timeout=JOB_TIMEOUT,
-        result_ttl=0,
-        failure_ttl=FAILURE_TTL,
-        ttl=ROLL_UP_SECONDS,
-    )
-    if not unset_for_reconcile(settings):
+    for job, queue, seconds, timeout in _jobs(settings):
         scheduler.register(
-            reconcile_due,
-            RECONCILE_QUEUE,
-            interval=RECONCILE_TICK_SECONDS,
-            job_timeout=RECONCILE_TIMEOUT,
+            job,
+            queue,
+            interval=seconds,
+            job_timeout=timeout,
             result_ttl=0,
             failure_ttl=FAILURE_TTL,
-            ttl=RECONCILE_TICK_SECONDS,
+            ttl=seconds,  # what no worker has taken when the next one comes is not needed any more
         )
-    if has_api:
-        scheduler.register(
-            fetch_due,
-            FILES_QUEUE,
-            interval=FILES_TICK_SECONDS,
-            job_timeout=FILES_TIMEOUT,
-            result_ttl=0,
-            failure_ttl=FAILURE_TTL,
-            ttl=FILES_TICK_SECONDS,
-        )
-    if has_api and settings.bootstrap_interval:
-        tick = min(BOOTSTRAP_TICK_SECONDS, settings.bootstrap_interval)
-        scheduler.register(
-            bootstrap_due,
-            BOOTSTRAP_QUEUE,
-            interval=tick,
-            job_timeout=BOOTSTRAP_TIMEOUT,
-            result_ttl=0,
-            failure_ttl=FAILURE_TTL,
-            ttl=tick,
-        )
-    scheduler.register(
-        retain,
-        RETENTION_QUEUE,
-        interval=RETENTION_TICK_SECONDS,
-        job_timeout=RETENTION_TIMEOUT,
-        result_ttl=0,
-        failure_ttl=FAILURE_TTL,
-        ttl=RETENTION_TICK_SECONDS,
-    )
     return scheduler
+
+
+def _jobs(settings: Settings) -> Iterator[tuple[Callable[[], None], str, int, int]]:
+    """Yield each job with its queue, its interval in seconds, and the seconds after which a worker ends it."""
+    yield process_deliveries, QUEUE, SWEEP_SECONDS, JOB_TIMEOUT
+    yield roll_up, RETENTION_QUEUE, ROLL_UP_SECONDS, JOB_TIMEOUT
+    if not unset_for_reconcile(settings):
+        yield reconcile_due, RECONCILE_QUEUE, RECONCILE_TICK_SECONDS, RECONCILE_TIMEOUT
+    if not unset_for_api(settings):
+        yield fetch_due, FILES_QUEUE, FILES_TICK_SECONDS, FILES_TIMEOUT
+        if settings.bootstrap_interval:
+            seconds = min(BOOTSTRAP_TICK_SECONDS, settings.bootstrap_interval)
+            yield bootstrap_due, BOOTSTRAP_QUEUE, seconds, BOOTSTRAP_TIMEOUT
+    yield retain, RETENTION_QUEUE, RETENTION_TICK_SECONDS, RETENTION_TIMEOUT

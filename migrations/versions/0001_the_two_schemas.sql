@@ -335,8 +335,8 @@ COMMENT ON COLUMN ems.transactions.accounting_currency IS 'Currency of accountin
 COMMENT ON COLUMN ems.transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_merchant IS 'Merchant as the card network names it; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_merchant_common IS 'Merchant''s normalized name; null when no state reports it';
-COMMENT ON COLUMN ems.transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
-COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
+COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_city IS 'City; null when no state reports it';
@@ -1232,8 +1232,8 @@ COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of 
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.ledger.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
+COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.ledger.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
 COMMENT ON COLUMN ems.ledger.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
@@ -1351,7 +1351,7 @@ COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units
 COMMENT ON COLUMN ems.ledger_vat.taxable_amount IS 'Amount without VAT (tax base), in major units of vat_currency; negated with vat_amount for a credit; null when not reported, and from the network';
 COMMENT ON COLUMN ems.ledger_vat.total_amount IS 'Amount with VAT, in major units of vat_currency; negated with vat_amount for a credit; null when not reported, and from the network';
 COMMENT ON COLUMN ems.ledger_vat.vat_currency IS 'Currency of the amounts (normally ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase';
-COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.ledger_vat.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.ledger_vat.purchase_country IS 'Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was reported';
 COMMENT ON COLUMN ems.ledger_vat.state IS 'cleared or invoiced';
 COMMENT ON COLUMN ems.ledger_vat.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
@@ -1400,8 +1400,8 @@ COMMENT ON VIEW ems.pending_transactions IS 'Transactions that are authorized an
 COMMENT ON COLUMN ems.pending_transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.pending_transactions.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
-COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
-COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
 COMMENT ON COLUMN ems.pending_transactions.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
@@ -1501,8 +1501,8 @@ COMMENT ON COLUMN ems.missing_receipts.organization_reference_id IS 'The EMS''s 
 COMMENT ON COLUMN ems.missing_receipts.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
 COMMENT ON COLUMN ems.missing_receipts.state IS 'cleared or invoiced';
-COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone; null when no state reports it';
-COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone; null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
+COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.missing_receipts.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
 COMMENT ON COLUMN ems.missing_receipts.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
 COMMENT ON COLUMN ems.missing_receipts.accounting_amount IS 'Amount in accounting_currency, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';

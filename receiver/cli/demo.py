@@ -92,7 +92,12 @@ def _print(result: DemoResult) -> None:
         {"organization_reference_id": "webhooks", "authentication_type": "authentication", "active": "active"},
         empty="no webhook",
     )
-    click.echo()
+    for print_part in (_print_deliveries, _print_reconciled, _print_tables, _print_ledger, _print_verdict):
+        click.echo()
+        print_part(result)
+
+
+def _print_deliveries(result: DemoResult) -> None:
     tally = result.tally
     deliveries = {
         "attempts": tally.sent,
@@ -109,36 +114,27 @@ def _print(result: DemoResult) -> None:
         {"what": "deliveries", "number": "number"},
         empty="",
     )
-    click.echo()
+
+
+def _print_reconciled(result: DemoResult) -> None:
+    numbers = ("log_entries", "matched", "recovered", "unconfirmed", "unrecoverable")
     print_rows(
         [asdict(outcome) for outcome in result.reconciled],
-        {
-            "organization_reference_id": "reconciled",
-            "log_entries": "log entries",
-            "matched": "matched",
-            "recovered": "recovered",
-            "unconfirmed": "unconfirmed",
-            "unrecoverable": "unrecoverable",
-        },
+        {"organization_reference_id": "reconciled", **{name: name.replace("_", " ") for name in numbers}},
         empty="no webhooks reconciled",
     )
-    click.echo()
-    print_rows(
-        [
-            {"table": f"ems.{table}", "rows": rows, "expected": result.expected_rows[table]}
-            for table, rows in result.rows.items()
-        ]
-        + [
-            {
-                "table": "receipts' files, downloaded",
-                "rows": result.downloaded,
-                "expected": result.expected_rows["receipts"],
-            }
-        ],
-        {"table": "table", "rows": "rows", "expected": "expected"},
-        empty="",
-    )
-    click.echo("\nthree rows of ems.ledger")
+
+
+def _print_tables(result: DemoResult) -> None:
+    expected = result.expected_rows
+    rows = [(f"ems.{table}", number, expected[table]) for table, number in result.rows.items()]
+    rows.append(("receipts' files, downloaded", result.downloaded, expected["receipts"]))
+    columns = ("table", "rows", "expected")
+    print_rows([dict(zip(columns, row, strict=True)) for row in rows], {name: name for name in columns}, empty="")
+
+
+def _print_ledger(result: DemoResult) -> None:
+    click.echo("three rows of ems.ledger")
     print_rows(
         [
             {
@@ -157,7 +153,9 @@ def _print(result: DemoResult) -> None:
         empty="(empty)",
         optional=("items", "city", "date"),
     )
-    click.echo()
+
+
+def _print_verdict(result: DemoResult) -> None:
     for difference in result.differences:
         click.echo(f"different: {difference}")
     verdict = "complete: nothing is missing, nothing is duplicated" if not result.differences else "NOT complete"

@@ -125,20 +125,14 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next():
-            error = self._connection_error()  # before any of them counts as begun: connecting may take long
-            wanted = [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
-            if wanted and error is None:
-                self._commit(wanted)
-            elif error is not None:
-                self._fail_all(wanted, error)
+            try:
+                self._connected()  # before any of them counts as begun: connecting may take long
+            except Exception as error:  # noqa: BLE001 - each of the requests raises it
+                self._fail_all(_begun(batch), error)
+            else:
+                if wanted := _begun(batch):
+                    self._commit(wanted)
         self._disconnect()
-
-    def _connection_error(self) -> Exception | None:
-        try:
-            self._connected()
-        except Exception as error:  # noqa: BLE001 - each of the requests raises it
-            return error
-        return None
 
     def _next(self) -> list[_Waiting]:
         """Wait for deliveries and return as many as fit into a statement; none when closing and all are stored."""
@@ -217,6 +211,11 @@ def _has_ended(connection: psycopg.Connection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _begun(batch: Sequence[_Waiting]) -> list[_Waiting]:
+    """Return those of *batch* whose requests still wait: they can no longer be cancelled."""
+    return [waiting for waiting in batch if waiting.stored.set_running_or_notify_cancel()]
 
 
 def _size(waiting: _Waiting) -> int:

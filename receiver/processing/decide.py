@@ -32,6 +32,12 @@ class Decided:
     outcomes: list[Row] = field(default_factory=list)
     """For the deliveries that arrived, and for stored retries that turn out to be events."""
 
+    def add_new(self, event: Event) -> None:
+        """Add a new event, with the outcome of its delivery."""
+        self.events.append(event)
+        self.new.append(event)
+        self.outcomes.append(_outcome(event, first_delivery_id=event.delivery_id))
+
 
 def decide(
     kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes] | None = None
@@ -41,37 +47,22 @@ def decide(
     *fingerprints*: by delivery, what known events are recognized by: a keyed one if their card holder is erased.
     A retracted delivery that is processed again keeps its outcome and changes nothing.
     """
-    retracted = known.positions_of_retracted()
-    if retracted:
-        again = [event for event in arrived if event.delivery_id in retracted]
-        arrived = [event for event in arrived if event.delivery_id not in retracted]
-    else:
-        again = []
-    decided = _decide(kind, known, arrived, fingerprints or {})
-    for event in again:
-        position, is_retry = retracted[event.delivery_id]
-        decided.outcomes.append(_outcome(event, position=position, is_retry=is_retry))
-    return decided
-
-
-def _decide(
-    kind: EventKind, known: KnownDeliveries, arrived: Sequence[Event], fingerprints: Mapping[int, bytes]
-) -> Decided:
+    decided = Decided()
+    for delivery_id, (position, is_retry) in known.positions_of_retracted().items():
+        again = [event for event in arrived if event.delivery_id == delivery_id]
+        arrived = [event for event in arrived if event.delivery_id != delivery_id]
+        decided.outcomes += [_outcome(event, position=position, is_retry=is_retry) for event in again]
     if not known.events and len(arrived) == 1:  # the usual case: the first delivery of a purchase
-        (event,) = arrived
-        return Decided(events=[event], new=[event], outcomes=[_outcome(event, first_delivery_id=event.delivery_id)])
-    content, deliveries = _deliveries(kind, known, arrived, fingerprints)
+        decided.add_new(arrived[0])
+        return decided
+    content, deliveries = _deliveries(kind, known, arrived, fingerprints or {})
     arrived_ids = {event.delivery_id for event in arrived}
     entries = {event.position: event for event in known.events}
-    decided = Decided()
     for group in group_by_event(kind, deliveries.values()):
         first = group[0]
         logged = [delivery for delivery in group if delivery.position is not None]
         if not logged:
-            new = content[first.delivery_id]
-            decided.events.append(new)
-            decided.new.append(new)
-            decided.outcomes.append(_outcome(new, first_delivery_id=first.delivery_id))
+            decided.add_new(content[first.delivery_id])
             decided.outcomes += [
                 _outcome(content[retry.delivery_id], first_delivery_id=first.delivery_id, is_retry=True)
                 for retry in group[1:]

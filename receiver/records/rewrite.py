@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from receiver.events.kinds import KIND_OF
-from receiver.json_rows import bytea, rows_parameter
+from receiver.json_rows import rows_parameter
 from receiver.records.folds import fold
 from receiver.records.history import Subject, read_history
-from receiver.records.write import LogChange
+from receiver.records.write import LogChange, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +19,11 @@ if TYPE_CHECKING:
     from receiver.records.write import ChangeReason
 
 _REWRITE: Final = """
-UPDATE ems.events AS event SET type = passed.type, payload = passed.payload, transaction_id = passed.transaction_id,
+UPDATE ems.events AS event SET type = passed.type, payload = passed.document, transaction_id = passed.transaction_id,
     card_holder_reference_id = passed.card_holder_reference_id, subject_id = passed.subject_id,
     fingerprint = passed.fingerprint, source = passed.source, delivery_id = passed.delivery_id
 FROM json_to_recordset(CAST(%(rows)s AS json)) AS passed (
-    position bigint, type text, payload jsonb, transaction_id text, card_holder_reference_id text, subject_id text,
+    position bigint, type text, document jsonb, transaction_id text, card_holder_reference_id text, subject_id text,
     fingerprint bytea, source text, delivery_id bigint
 )
 WHERE event.position = passed.position AND event.position = ANY(%(positions)s)
@@ -56,20 +54,7 @@ def rewriting(
             change.rows.setdefault(model, []).extend(rows)
         if of_subject:
             change.announced.append((subject, of_subject[-1], reason))
-    rows = [
-        {
-            "position": position,
-            "type": event.name,
-            "payload": msgspec.Raw(event.document or b"{}"),
-            "transaction_id": event.transaction_id,
-            "card_holder_reference_id": event.card_holder_reference_id,
-            "subject_id": event.subject_id,
-            "fingerprint": bytea(event.fingerprint),
-            "source": event.source,
-            "delivery_id": event.delivery_id,
-        }
-        for position, event in after.items()
-    ]
+    rows = [{**entry_of(event), "position": position} for position, event in after.items()]
     change.before.append((_REWRITE, {"rows": rows_parameter(rows), "positions": list(after)}))
     return change
 

@@ -136,7 +136,7 @@ class LogChange:
         subjects of the other tables, ``sql/journal.sql`` the ``purchases``.
         """
         rows: dict[str, list[Row]] = {
-            "events": [*map(_entry, self.events), *(_announcement(*each) for each in self.announced)],
+            "events": [*map(entry_of, self.events), *(_announcement(*each) for each in self.announced)],
             "transactions": sorted(
                 self.rows.get(Transaction, []), key=lambda row: (row["organization_reference_id"], row["id"])
             ),
@@ -244,7 +244,8 @@ def _keys(subjects: Sequence[Subject]) -> list[Row]:
     return [{"organization": subject.organization, "id": subject.id} for subject in subjects]
 
 
-def _entry(event: Event) -> Row:
+def entry_of(event: Event) -> Row:
+    """Return the columns of an event in the event log; its payload is null where the stored body has it."""
     return {
         "type": event.name,
         "organization_reference_id": event.organization_reference_id,
@@ -261,7 +262,7 @@ def _entry(event: Event) -> Row:
 
 def _announcement(subject: Subject, event: Event, reason: ChangeReason) -> Row:
     return {
-        **_entry(event),
+        **entry_of(event),
         "type": CHANGED,
         "occurred_at": "now",
         "source": RECEIVER_SOURCE,

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from receiver.sandbox.console_access import ConsoleAccess
     from receiver.sandbox.local import LocalServers
+    from receiver.sandbox.provider.resources import Client
+    from receiver.settings import Settings
 
 COMPRESSION: Final = 7200
 """Virtual seconds in a real one: two hours of the story pass each second."""
@@ -85,40 +87,48 @@ def run_dev(*, port: int, say: Callable[[str], None], broken: bool = False, idle
         commands = parse_procfile(project_file("Procfile").read_text()).processes
         for name in PROCESSES:
             manager.add_process(name, f"exec {commands[name]}", env=coloured)
-        stream = (
-            "--purchases 0"
-            if idle
-            else f"--repeat --compression {COMPRESSION} --duplicates 0.1 --disorder 0.1 --lost-answers 0.05 "
-            f"--bursts 0.1 --cleared-first {BROKEN if broken else 0}"
-        )
-        organizations = " ".join(f"--organization {reference}" for reference in ORGANIZATIONS)
-        manager.add_process(
-            "opencard",
-            f"exec receiver sandbox --port {opencard_port} {organizations} --client-id {client.id} "
-            f"--client-secret {shlex.quote(client.secret)} --billing all {stream}",
-            env=coloured,
-            quiet=True,
-        )
+        command = _opencard_command(opencard_port, client, idle=idle, broken=broken)
+        manager.add_process("opencard", command, env=coloured, quiet=True)
 
-        def register_webhooks() -> None:
+        def register_and_say() -> None:
             try:
-                wait_for(f"{settings.public_url}/readyz", f"{settings.opencard_api_url}/sandbox/requests")
-                register(servers, settings)
+                _register_webhooks(servers, settings, say)
             except (ReceiverError, httpx.HTTPError) as error:
                 say(f"webhooks are not registered: {error}")
                 manager.terminate()
                 return
-            with servers.engine.connect() as connection:
-                for webhook in list_webhooks(connection):
-                    url = endpoint_url(settings.public_url, webhook["endpoint_key"])
-                    say(f"registered  {webhook['organization_reference_id']}  {url}")
             print_addresses(rows, say)
             if broken and wait_for_failures(servers.engine):
                 print_addresses(rows, say)  # the failures' log lines have pushed them off the screen
 
-        threading.Thread(target=register_webhooks, name="bootstrap", daemon=True).start()
+        threading.Thread(target=register_and_say, name="bootstrap", daemon=True).start()
         manager.loop()
         return 0 if manager.returncode in INTERRUPTED else int(manager.returncode or 0)
+
+
+def _opencard_command(port: int, client: Client, *, idle: bool, broken: bool) -> str:
+    """Return the command of the local OpenCard, whose stream repeats until it is ended; none when *idle*."""
+    stream = (
+        "--purchases 0"
+        if idle
+        else f"--repeat --compression {COMPRESSION} --duplicates 0.1 --disorder 0.1 --lost-answers 0.05 "
+        f"--bursts 0.1 --cleared-first {BROKEN if broken else 0}"
+    )
+    organizations = " ".join(f"--organization {reference}" for reference in ORGANIZATIONS)
+    return (
+        f"exec receiver sandbox --port {port} {organizations} --client-id {client.id} "
+        f"--client-secret {shlex.quote(client.secret)} --billing all {stream}"
+    )
+
+
+def _register_webhooks(servers: LocalServers, settings: Settings, say: Callable[[str], None]) -> None:
+    """Register the webhooks once everything answers. Raises ``ReceiverError`` and ``httpx.HTTPError``."""
+    wait_for(f"{settings.public_url}/readyz", f"{settings.opencard_api_url}/sandbox/requests")
+    register(servers, settings)
+    with servers.engine.connect() as connection:
+        for webhook in list_webhooks(connection):
+            url = endpoint_url(settings.public_url, webhook["endpoint_key"])
+            say(f"registered  {webhook['organization_reference_id']}  {url}")
 
 
 def wait_for(*urls: str) -> None:

@@ -63,8 +63,9 @@ def test_the_rules_speak_of_metrics_that_exist(acme: Acme) -> None:
 
 
 def test_every_alarm_is_explained_to_operators_and_no_other() -> None:
-    explained = re.findall(r"^\| `(Receiver\w+)` \|", (OPERATE / "alerts.md").read_text(), flags=re.MULTILINE)
-    assert explained == names()
+    explained = re.findall(r"^\| `(Receiver\w+)` \| (\w+) \|", (OPERATE / "alerts.md").read_text(), flags=re.MULTILINE)
+    severities = re.findall(r"severity: (\w+)}", RULES.read_text())
+    assert explained == list(zip(names(), severities, strict=True))
 
 
 def test_every_metric_is_documented(acme: Acme) -> None:

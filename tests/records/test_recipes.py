@@ -16,6 +16,7 @@ from tests.support.roles import new_role, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from sqlalchemy import Engine
 
@@ -109,6 +110,34 @@ def test_month_may_be_closed_when_nothing_speaks_against_it(nordlys: Acme, reade
     nordlys.execute("UPDATE ems.organizations SET log_begins_at = '2026-01-01 00:00Z'")
     nordlys.execute("UPDATE ems.invoices SET invoice_date = '2026-01-31', invoice_number = 'F-7', invoice_amount = 1")
     assert answer() == [False, True, True, ["F-7"]]
+
+
+def test_change_of_a_closed_month_counts_moved_lines_on_one_side(nordlys: Acme, reader: str) -> None:
+    [recipe] = [each for each in RECIPES if "AS change" in each]
+
+    def january() -> dict[str, Decimal]:
+        rows = nordlys.rows(
+            "SELECT accounting_currency, sum(accounting_amount) AS sum FROM ems.ledger "
+            "WHERE booked_on >= '2026-01-01' AND booked_on < '2026-02-01' GROUP BY 1"
+        )
+        return {row["accounting_currency"]: row["sum"] for row in rows}
+
+    def send(transaction: str, day: str, amount: float) -> None:
+        sent = snapshot("cleared", transaction=transaction, purchase_date=day, accounting_amount=amount)
+        nordlys.apply("card.transaction.cleared", sent | {"organization": {"reference_id": "nordlys-as"}})
+
+    nordlys.execute("DELETE FROM ems.closings")
+    send("moves-in", "2026-02-02", 300)
+    nordlys.execute(CLOSE_JANUARY)
+    before = january()
+    send("transaction-1", "2026-02-01", 1000)  # leaves January
+    send("moves-in", "2026-01-31", 300.5)
+    send("transaction-2", "2026-01-20", 7)
+    send("new", "2026-01-05", 11)
+    after = january()
+    answer = {currency: change for currency, change in read(nordlys.engine.url, reader, recipe) if change}
+    assert answer == {currency: after[currency] - before[currency] for currency in after}
+    assert answer
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))

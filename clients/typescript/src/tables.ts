@@ -368,9 +368,9 @@ export interface Transaction {
   purchase_merchant: string | null;
   /** Merchant's normalized name; null when no state reports it */
   purchase_merchant_common: string | null;
-  /** Day of the purchase in the zone purchase_timezone; null when no state reports it */
+  /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
-  /** Time of day in the zone purchase_timezone; null when no state reports it */
+  /** Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_time: string | null;
   /** Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it */
   purchase_timezone: string | null;
@@ -594,9 +594,9 @@ export interface Ledger {
   card_holder_reference_id: string;
   /** cleared or invoiced */
   state: string;
-  /** Day of the purchase in the zone purchase_timezone; null when no state reports it */
+  /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
-  /** Time of day in the zone purchase_timezone; null when no state reports it */
+  /** Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_time: string | null;
   /** Time zone of purchase_date and purchase_time; null when no state reports it */
   purchase_timezone: string | null;
@@ -706,7 +706,7 @@ export interface LedgerVat {
   total_amount: string | null;
   /** Currency of the amounts (normally ISO 4217), as in the ledger; null when no currency was reported, neither of the VAT nor of the purchase */
   vat_currency: string | null;
-  /** Day of the purchase in the zone purchase_timezone; null when no state reports it */
+  /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
   /** Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was reported */
   purchase_country: string | null;
@@ -728,9 +728,9 @@ export interface MissingReceipt {
   card_holder_reference_id: string;
   /** cleared or invoiced */
   state: string;
-  /** Day of the purchase in the zone purchase_timezone; null when no state reports it */
+  /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
-  /** Time of day in the zone purchase_timezone; null when no state reports it */
+  /** Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_time: string | null;
   /** Time zone of purchase_date and purchase_time; null when no state reports it */
   purchase_timezone: string | null;
@@ -766,9 +766,9 @@ export interface PendingTransaction {
   transaction_id: string;
   /** The EMS's own id of the card holder (source: card_holder.reference_id) */
   card_holder_reference_id: string;
-  /** Day of the purchase in the zone purchase_timezone; null when no state reports it */
+  /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
-  /** Time of day in the zone purchase_timezone; null when no state reports it */
+  /** Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_time: string | null;
   /** Time zone of purchase_date and purchase_time; null when no state reports it */
   purchase_timezone: string | null;

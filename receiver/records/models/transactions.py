@@ -117,10 +117,10 @@ class Transaction(Base):
     )
     purchase_merchant_common: Mapped[str | None] = c.column("Merchant's normalized name; null when no state reports it")
     purchase_date: Mapped[date | None] = c.column(
-        "Day of the purchase in the zone purchase_timezone; null when no state reports it"
+        "Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"
     )
     purchase_time: Mapped[time | None] = c.column(
-        "Time of day in the zone purchase_timezone; null when no state reports it"
+        "Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"
     )
     purchase_timezone: Mapped[str | None] = c.column(
         "Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it"

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 ORGANIZATION: Final = "The EMS's own id of the organization (source: organization.reference_id)"
 TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
 CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
-DAY: Final = "Day of the purchase in the zone purchase_timezone; null when no state reports it"
+DAY: Final = (
+    "Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"
+)
 BOOKED: Final = (
     "Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or posting "
     "date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null"
 )
-CLOCK: Final = "Time of day in the zone purchase_timezone; null when no state reports it"
+CLOCK: Final = "Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"
 TIMEZONE: Final = "Time zone of purchase_date and purchase_time; null when no state reports it"
 MERCHANT: Final = "Merchant's normalized name, else the card network's; null when no state reports one"
 UPDATED: Final = (
