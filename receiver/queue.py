@@ -88,7 +88,7 @@ def check_writes(redis: Redis) -> None:
     redis.set("receiver:write-check", 1, px=1)
 
 
-class Outage:
+class RedisOutage:
     """Waits while Redis fails: longer each time, and with one line in the log for all of it."""
 
     def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:

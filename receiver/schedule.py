@@ -33,7 +33,7 @@ from receiver.queue import (
     RECONCILE_TIMEOUT,
     RETENTION_QUEUE,
     RETENTION_TIMEOUT,
-    Outage,
+    RedisOutage,
     connect,
 )
 from receiver.reconcile.schedule import reconcile_due, unset_for_reconcile
@@ -86,7 +86,7 @@ class Scheduler(CronScheduler):
     def run(self) -> None:
         """Enqueue what is due until SIGTERM or SIGINT; waits while Redis fails."""
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        outage = Outage()
+        outage = RedisOutage()
         try:
             while not self._stop_requested:
                 try:

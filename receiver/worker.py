@@ -39,7 +39,7 @@ from receiver.queue import (
     QUEUE,
     RECONCILE_QUEUE,
     RETENTION_QUEUE,
-    Outage,
+    RedisOutage,
     connect,
 )
 from receiver.reconcile.schedule import unset_for_reconcile
@@ -146,7 +146,7 @@ class DeliveryWorker(Worker):
         self.birth_date = now()
         watch_pool()
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        outage = Outage()
+        outage = RedisOutage()
         try:
             while not self._stop_requested:
                 try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
     from receiver.sandbox.story import Story
     from receiver.sandbox.tally import DeliveryTally
-    from tests.support.killable_receiver import Machine
+    from tests.support.killable_receiver import KillableMachine
 
 pytestmark = pytest.mark.long
 
@@ -71,7 +71,7 @@ class KilledStream:
         return self.tally
 
 
-def check(machine: Machine, story: Story, tally: DeliveryTally) -> None:
+def check(machine: KillableMachine, story: Story, tally: DeliveryTally) -> None:
     """Assert that every event is recorded once."""
     assert tally.given_up == 0
     wait_until_processed(machine.engine, seconds=SECONDS)
@@ -82,12 +82,12 @@ def check(machine: Machine, story: Story, tally: DeliveryTally) -> None:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[KillableMachine]:
     with running_machine() as machine:
         yield machine
 
 
-def stream(machine: Machine, seed: int, act: Callable[[KilledStream], None], purchases: int = 150) -> None:
+def stream(machine: KillableMachine, seed: int, act: Callable[[KilledStream], None], purchases: int = 150) -> None:
     """Send a story while *act* does its worst, and check."""
     registrations = machine.adopt(*ORGANIZATIONS)
     story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=purchases)
@@ -96,7 +96,7 @@ def stream(machine: Machine, seed: int, act: Callable[[KilledStream], None], pur
     check(machine, story, running.finish())
 
 
-def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> None:
+def test_killing_each_process_loses_and_duplicates_nothing(machine: KillableMachine) -> None:
     def kill_one_after_the_other(running: KilledStream) -> None:
         for number in range(2 * len(KILLABLE)):
             running.wait_for((number + 1) / (2 * len(KILLABLE) + 1))
@@ -107,7 +107,7 @@ def test_killing_each_process_loses_and_duplicates_nothing(machine: Machine) -> 
     stream(machine, seed=21, act=kill_one_after_the_other)
 
 
-def test_deliveries_wait_while_valkey_is_down(machine: Machine) -> None:
+def test_deliveries_wait_while_valkey_is_down(machine: KillableMachine) -> None:
     def take_valkey_away(running: KilledStream) -> None:
         running.wait_for(0.2)
         machine.valkey.kill()
@@ -117,7 +117,7 @@ def test_deliveries_wait_while_valkey_is_down(machine: Machine) -> None:
     stream(machine, seed=22, act=take_valkey_away, purchases=40)
 
 
-def test_deliveries_wait_for_the_next_worker(machine: Machine) -> None:
+def test_deliveries_wait_for_the_next_worker(machine: KillableMachine) -> None:
     def take_the_worker_away(running: KilledStream) -> None:
         machine.processes.stop("worker")
         running.wait_for(1)
@@ -126,7 +126,7 @@ def test_deliveries_wait_for_the_next_worker(machine: Machine) -> None:
     stream(machine, seed=23, act=take_the_worker_away, purchases=40)
 
 
-def test_stopped_worker_finishes_its_batch(machine: Machine) -> None:
+def test_stopped_worker_finishes_its_batch(machine: KillableMachine) -> None:
     machine.processes.stop("worker")
     registrations = machine.adopt(*ORGANIZATIONS)
     story = make_story(seed=24, organizations=ORGANIZATIONS, purchases=200)
@@ -146,7 +146,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     assert eventually(condition, within=SECONDS)
 
 
-def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: Machine) -> None:
+def test_a_worker_whose_pool_was_killed_ends_by_itself(machine: KillableMachine) -> None:
     pool = psutil.Process(machine.processes.pid("worker"))
     assert eventually(lambda: bool(pool.children()), within=30), "the pool has just been started"
     children = pool.children(recursive=True)

@@ -15,7 +15,7 @@ from rq import Queue
 from receiver.ops.doctor_findings import CheckResults
 from receiver.ops.doctor_stores import REDIS, check_redis
 from receiver.ops.workers import seen_workers
-from receiver.queue import QUEUE, Outage, connect
+from receiver.queue import QUEUE, RedisOutage, connect
 from receiver.sandbox.embedded import LOOPBACK, EmbeddedValkey, free_port
 from tests.support.applications import receiver_with
 from tests.support.factories import card_holder
@@ -214,7 +214,7 @@ def test_doctor_and_readiness_report_a_read_only_redis(
 
 def test_pauses_grow_while_redis_fails() -> None:
     pauses: list[float] = []
-    outage = Outage(pauses.append)
+    outage = RedisOutage(pauses.append)
     for _ in range(6):
         outage.wait(RedisError())
     outage.end()

@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
     from tests.support.alert_channel import Channel
-    from tests.support.killable_receiver import Machine
+    from tests.support.killable_receiver import KillableMachine
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -50,7 +50,7 @@ def deliver(webhook: Registration, transaction: str) -> int:
     ).status_code
 
 
-def kill_worker_during_a_batch(machine: Machine, webhook: Registration) -> None:
+def kill_worker_during_a_batch(machine: KillableMachine, webhook: Registration) -> None:
     leased = text("SELECT EXISTS (SELECT FROM receiver.queue WHERE leased_until IS NOT NULL)")
     alone = machine.engine.execution_options(isolation_level="AUTOCOMMIT")
     with machine.engine.connect() as holder, alone.connect() as other:

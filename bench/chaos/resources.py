@@ -71,11 +71,11 @@ def process_use(pid: int) -> ProcessUse:
     return ProcessUse(len(family), max(memory), max(files))
 
 
-def grown(before: ResourceUse, look: Callable[[], ResourceUse]) -> list[str]:
-    """Return what has grown beyond its bound, a line each; processes, if they stay for ``SETTLING_SECONDS``."""
+def grown(before: ResourceUse, look: Callable[[], ResourceUse], *, within: float = SETTLING_SECONDS) -> list[str]:
+    """Return what has grown beyond its bound, a line each; processes, if they are not gone *within* some seconds."""
     after = look()
     lines = _grown(before, after)
-    deadline = time.monotonic() + SETTLING_SECONDS
+    deadline = time.monotonic() + within
     while (processes := _more_processes(before, after)) and time.monotonic() < deadline:
         time.sleep(0.1)
         after = look()

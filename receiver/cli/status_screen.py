@@ -57,7 +57,7 @@ def _figures(seen: Seen) -> Iterable[tuple[str, str]]:
             yield name, f"{each.number}" if each.oldest is None else f"{each.number} since {words(each.oldest)}"
     totals = seen.totals
     attempts = f"attempts: {totals.processed} succeeded, {totals.failed} failed"
-    yield "since installed", f"{counted(totals.received, 'delivery', 'deliveries')} received; {attempts}"
+    yield "all time", f"{counted(totals.received, 'delivery', 'deliveries')} received; {attempts}"
     yield "per minute", "; ".join(map(_rate, seen.rates)) or "not known until the scheduler has run for five minutes"
     inactive = f", {len(service.inactive)} of them not active" if service.inactive else ""
     without = f"; {counted(len(service.without_webhook), 'organization')} without an active one"

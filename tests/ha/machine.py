@@ -55,7 +55,7 @@ STREAM_SECONDS: Final = 20
 UNTIL_ACCEPTED: Final = RetryLimits(seconds=None, longest_pause=2)
 
 
-class Stream:
+class SentStream:
     """A story that a local OpenCard sends for some time, each delivery until it is answered 200."""
 
     def __init__(self, provider: Provider, story: Story, stack: ExitStack) -> None:
@@ -203,10 +203,10 @@ class Machine:
         follower.start()
         return follower
 
-    def send(self, seed: int) -> tuple[Story, Stream]:
+    def send(self, seed: int) -> tuple[Story, SentStream]:
         """Begin to send a story."""
         story = make_story(seed=seed, organizations=ORGANIZATIONS, purchases=PURCHASES)
-        return story, Stream(self.provider, story, self._stack)
+        return story, SentStream(self.provider, story, self._stack)
 
     def rows(self, query: str, url: str | None = None) -> list[tuple[Any, ...]]:
         """Return what PostgreSQL answers, over a new connection."""

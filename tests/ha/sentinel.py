@@ -22,7 +22,7 @@ GIVEN_UP_AFTER: Final = 15
 """Seconds after which a failover is completed or given up; more than ``failover-timeout`` in sentinel.conf."""
 
 
-class Server(Program):
+class ValkeyServer(Program):
     """A Valkey or a sentinel."""
 
     def __init__(self, name: str, folder: Path, port: int, *arguments: str | Path) -> None:
@@ -44,7 +44,7 @@ class Sentinels:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         ports = [free_port(), free_port()]
         self.servers = [
-            Server(
+            ValkeyServer(
                 f"valkey-{port}",
                 folder,
                 port,
@@ -65,7 +65,7 @@ class Sentinels:
             for port in ports
         ]
         self.sentinels = [
-            Server(f"sentinel-{port}", folder, port, self._configure(folder, port, ports[0]), "--sentinel")
+            ValkeyServer(f"sentinel-{port}", folder, port, self._configure(folder, port, ports[0]), "--sentinel")
             for port in (free_port() for _ in range(3))
         ]
         for program in (*self.servers, *self.sentinels):
@@ -86,7 +86,7 @@ class Sentinels:
         return f"redis+sentinel://{hosts}/{MASTER}/0"
 
     @property
-    def master(self) -> Server:
+    def master(self) -> ValkeyServer:
         """The master, once all the sentinels that answer say the same."""
         found: set[int] = set()
 
@@ -114,14 +114,14 @@ class Sentinels:
         assert eventually(is_switched, within=SECONDS), "no sentinel makes the other server the master"
 
     @staticmethod
-    def _master_port(sentinel: Server) -> int | None:
+    def _master_port(sentinel: ValkeyServer) -> int | None:
         address = str(dict(sentinel.info("sentinel").get("master0") or {}).get("address", ""))  # type: ignore[call-overload]
         return int(address.rpartition(":")[2]) if address else None
 
     def wait_until_whole(self) -> None:
         """Return when the master has its replica, and each sentinel knows it and the other sentinels."""
 
-        def knows_all(sentinel: Server) -> bool:
+        def knows_all(sentinel: ValkeyServer) -> bool:
             known = dict(sentinel.info("sentinel").get("master0") or {})  # type: ignore[call-overload]
             return (known.get("status"), known.get("slaves"), known.get("sentinels")) == ("ok", 1, 3)
 

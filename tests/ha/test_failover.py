@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from receiver.sandbox.story import Story
-    from tests.ha.machine import Stream
-    from tests.ha.sentinel import Server
+    from tests.ha.machine import SentStream
+    from tests.ha.sentinel import ValkeyServer
 
 MISSING = [program for program in (ETCD, PATRONI, "haproxy") if shutil.which(program) is None]
 if postgres_programs() is None:
@@ -92,7 +92,7 @@ def machine(synchronous: Patroni, sentinels: Sentinels, own_urls: list[str]) -> 
         )
 
 
-def kill_primary(machine: Machine, stream: Stream) -> None:
+def kill_primary(machine: Machine, stream: SentStream) -> None:
     primary = machine.postgres.primary
     primary.kill()
     assert eventually(lambda: machine.postgres.other(primary).says("primary"), within=SECONDS)
@@ -100,13 +100,13 @@ def kill_primary(machine: Machine, stream: Stream) -> None:
     primary.start()
 
 
-def kill_lagging_primary(machine: Machine, stream: Stream) -> None:
+def kill_lagging_primary(machine: Machine, stream: SentStream) -> None:
     machine.postgres.primary.stop_sending()
     stream.wait_for_more(50)
     kill_primary(machine, stream)
 
 
-def freeze_primary(machine: Machine, stream: Stream) -> None:
+def freeze_primary(machine: Machine, stream: SentStream) -> None:
     primary = machine.postgres.primary
     events = machine.value("SELECT count(*) FROM ems.events")
     primary.freeze()
@@ -119,20 +119,20 @@ def freeze_primary(machine: Machine, stream: Stream) -> None:
     primary.start()
 
 
-def freeze_lagging_primary(machine: Machine, stream: Stream) -> None:
+def freeze_lagging_primary(machine: Machine, stream: SentStream) -> None:
     machine.postgres.primary.stop_sending()
     stream.wait_for_more(50)
     freeze_primary(machine, stream)
 
 
-def switch_over(machine: Machine, stream: Stream) -> None:
+def switch_over(machine: Machine, stream: SentStream) -> None:
     primary = machine.postgres.primary
     machine.postgres.switch_over()
     assert eventually(lambda: machine.postgres.other(primary).says("primary"), within=SECONDS)
     stream.wait_for_more(50)
 
 
-def kill_web(machine: Machine, stream: Stream) -> None:
+def kill_web(machine: Machine, stream: SentStream) -> None:
     for at, processes in machine.webs.items():
         processes.kill("web")
         stream.wait_for_more(50)
@@ -140,34 +140,34 @@ def kill_web(machine: Machine, stream: Stream) -> None:
         wait_until_ready(f"http://{at}", processes)
 
 
-def kill_queue(machine: Machine, stream: Stream) -> None:
+def kill_queue(machine: Machine, stream: SentStream) -> None:
     master = machine.sentinels.master
     master.kill()
     wait_for_next_queue(machine, stream, master)
     master.start()
 
 
-def freeze_queue(machine: Machine, stream: Stream) -> None:
+def freeze_queue(machine: Machine, stream: SentStream) -> None:
     master = machine.sentinels.master
     master.freeze()
     wait_for_next_queue(machine, stream, master)
     master.thaw()
 
 
-def wait_for_next_queue(machine: Machine, stream: Stream, master: Server) -> None:
+def wait_for_next_queue(machine: Machine, stream: SentStream, master: ValkeyServer) -> None:
     events = machine.value("SELECT count(*) FROM ems.events")
     stream.wait_for_more(50)
     assert eventually(lambda: machine.sentinels.master is not master, within=SECONDS)
     assert eventually(lambda: machine.value("SELECT count(*) FROM ems.events") > events + 50, within=SECONDS)
 
 
-LOSSES_OF_QUEUE: list[Callable[[Machine, Stream], None]] = [kill_queue, freeze_queue]
+LOSSES_OF_QUEUE: list[Callable[[Machine, SentStream], None]] = [kill_queue, freeze_queue]
 LOSSES = [kill_primary, freeze_primary, switch_over, kill_web, *LOSSES_OF_QUEUE]
 
 
 @pytest.mark.parametrize("lose", LOSSES)
 def test_synchronous_standby_loses_nothing(
-    machine: Machine, lose: Callable[[Machine, Stream], None], capsys: pytest.CaptureFixture[str]
+    machine: Machine, lose: Callable[[Machine, SentStream], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     story, stream = machine.send(seed=LOSSES.index(lose))
     stream.wait_for(0.2)
@@ -216,7 +216,7 @@ def check_readers(machine: Machine) -> None:
     assert machine.typed_rows(booked) == machine.rows(lines)
 
 
-def report(title: str, machine: Machine, stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
+def report(title: str, machine: Machine, stream: SentStream, capsys: pytest.CaptureFixture[str]) -> None:
     """Print what happened, as counts."""
     acknowledged, stored = machine.acknowledged(), machine.stored()
     attempts = machine.attempts()
@@ -244,7 +244,7 @@ def test_asynchronous_standby_is_made_good_from_the_log(
     asynchronous: Patroni,
     sentinels: Sentinels,
     own_urls: list[str],
-    lose: Callable[[Machine, Stream], None],
+    lose: Callable[[Machine, SentStream], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asynchronous.wait_until_whole()

@@ -11,7 +11,7 @@ import pytest
 from receiver.ops.workers import seen_workers
 from receiver.queue import connect
 from tests.ha.programs import SECONDS
-from tests.ha.sentinel import Sentinels, Server
+from tests.ha.sentinel import Sentinels, ValkeyServer
 from tests.support.factories import card_holder
 from tests.support.pools import ACCESS, QUEUES, running, scheduling
 from tests.support.redis_faults import processed
@@ -63,7 +63,7 @@ def test_processes_follow_the_next_master(
         assert (pool.stop(), scheduler.stop()) == (0, 0)
 
 
-def lose(master: Server, loss: str, sentinels: Sentinels) -> None:
+def lose(master: ValkeyServer, loss: str, sentinels: Sentinels) -> None:
     match loss:
         case "killed":
             master.kill()
@@ -73,7 +73,7 @@ def lose(master: Server, loss: str, sentinels: Sentinels) -> None:
             sentinels.switch_over()
 
 
-def regain(server: Server, loss: str) -> None:
+def regain(server: ValkeyServer, loss: str) -> None:
     match loss:
         case "killed":
             server.start()

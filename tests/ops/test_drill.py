@@ -78,7 +78,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-class Disk(NamedTuple):
+class DiskUsage(NamedTuple):
     total: int
     used: int
     free: int
@@ -408,7 +408,7 @@ def test_a_disk_that_fills_ends_the_restore(
 ) -> None:
     """The rest of the disk may be what production stores deliveries in."""
     free = {False: 30 << 30, True: 9 << 30}
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100 << 30, 0, free[pgbackrest.exists()]))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(100 << 30, 0, free[pgbackrest.exists()]))
     options = RestoreOptions(postgres_user=me(), folder=tmp_path / "copy")
     backup = Backup(BackupKind.PGBACKREST, "main")
     with (

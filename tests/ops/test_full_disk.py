@@ -34,7 +34,7 @@ BLOCK = b"\0" * 4096
 
 
 @dataclass
-class Disk:
+class SmallDisk:
     """A small disk with a database on it."""
 
     folder: Path
@@ -52,7 +52,7 @@ class Disk:
 
 
 @pytest.fixture
-def disk(server_url: str) -> Iterator[Disk]:
+def disk(server_url: str) -> Iterator[SmallDisk]:
     name = f"full_{uuid.uuid4().hex}"
     with closing(psycopg.connect(libpq_url(server_url), autocommit=True)) as connection:
         (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
@@ -61,7 +61,7 @@ def disk(server_url: str) -> Iterator[Disk]:
             connection.execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(identifier, space))
             try:
                 connection.execute(sql.SQL("CREATE DATABASE {0} TABLESPACE {0}").format(identifier))
-                yield Disk(folder, make_url(server_url).set(database=name).render_as_string(hide_password=False))
+                yield SmallDisk(folder, make_url(server_url).set(database=name).render_as_string(hide_password=False))
             finally:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
                 connection.execute(sql.SQL("DROP TABLESPACE {}").format(identifier))
@@ -88,7 +88,9 @@ def mounted(data: Path, name: str) -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_a_full_disk_is_named_by_status_and_readyz(disk: Disk, settings: Settings, environment: dict[str, str]) -> None:
+def test_a_full_disk_is_named_by_status_and_readyz(
+    disk: SmallDisk, settings: Settings, environment: dict[str, str]
+) -> None:
     engine = engine_for(disk.database_url, application="tests")
     with engine.connect() as connection:
         upgrade(connection)
@@ -105,7 +107,7 @@ def test_a_full_disk_is_named_by_status_and_readyz(disk: Disk, settings: Setting
     engine.dispose()
 
 
-def attention(disk: Disk, environment: dict[str, str]) -> str:
+def attention(disk: SmallDisk, environment: dict[str, str]) -> str:
     result = CliRunner(env={**environment, "DATABASE_URL": disk.database_url}).invoke(main, ["status"])
     assert "Traceback" not in result.output
     return result.stderr

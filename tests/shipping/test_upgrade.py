@@ -119,7 +119,7 @@ def next_release(checkout: Path) -> Path:
     return checkout
 
 
-class Service:
+class InstalledService:
     """A database with one webhook, a proxy, and what runs of either release."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, stack: ExitStack) -> None:
@@ -189,7 +189,12 @@ def half_sent(port: int, registration: Registration, reference_id: str) -> Itera
 
 
 def replace_processes(
-    service: Service, before: dict[str, Running], release: Release, port: int, registration: Registration, name: str
+    service: InstalledService,
+    before: dict[str, Running],
+    release: Release,
+    port: int,
+    registration: Registration,
+    name: str,
 ) -> dict[str, Running]:
     """Start *release* in addition to *before*, and end that with SIGTERM when it has received half of a delivery."""
     with half_sent(service.front, registration, name) as finish:  # only one web process can have got it
@@ -214,7 +219,7 @@ def test_upgrade_and_rollback_under_load_answer_only_200(
     del redis  # asked for so that it is empty
     older, newer = releases
     with ExitStack() as stack:
-        service = Service(tmp_path, new_database(), redis_url, stack)
+        service = InstalledService(tmp_path, new_database(), redis_url, stack)
         older.run("receiver db upgrade", service.variables)
         registration = service.adopt()
         running = {"web": service.start(older, "web", port=service.ports[0])}

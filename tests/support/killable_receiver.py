@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from receiver.sandbox.registration import Registration
 
 
-class Machine:
+class KillableMachine:
     """A receiver whose web, worker and scheduler processes run."""
 
     def __init__(self, folder: Path, stack: ExitStack, variables: Mapping[str, str]) -> None:
@@ -59,10 +59,10 @@ class Machine:
 
 
 @contextmanager
-def running_machine(**variables: str) -> Iterator[Machine]:
+def running_machine(**variables: str) -> Iterator[KillableMachine]:
     """Run a machine with its data below .data: pytest closes its own folders to the user that PostgreSQL runs as."""
     stamina.instrumentation.set_on_retry_hooks(())
     folder = DATA_FOLDER / f"machine-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield Machine(folder, stack, variables)
+        yield KillableMachine(folder, stack, variables)

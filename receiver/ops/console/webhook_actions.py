@@ -43,7 +43,7 @@ USUAL_EVENT: Final = "card.transaction.cleared"
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class WebhookAction:
     """The texts of an action's page."""
 
     title: str
@@ -54,21 +54,21 @@ class Action:
     """The command that does the same, with the webhook's ``id`` and ``organization``."""
 
 
-ROTATE: Final = Action(
+ROTATE: Final = WebhookAction(
     "Rotate secret",
     "Rotate secret",
     "The webhook gets a new secret, here and at OpenCard. Deliveries signed with the previous one are accepted for 24 "
     "hours more. To end it at once, use the command with --overlap 0.",
     "receiver webhooks rotate-secret {id}",
 )
-TEST: Final = Action(
+TEST: Final = WebhookAction(
     "Test delivery",
     "Send a test",
     "OpenCard sends an example to the test webhook of the organization, which is registered at the first test and "
     "enabled during each. Test deliveries are stored as ignored and never reach the tables of the EMS.",
     "receiver webhooks test card.transaction.cleared --webhook {id}",
 )
-REGISTER: Final = Action(
+REGISTER: Final = WebhookAction(
     "Register again",
     "Register again",
     "What OpenCard has registered for the organization is compared with the configuration that was applied last, and "
@@ -112,7 +112,7 @@ def commands_of(webhook: Mapping[str, object]) -> list[tuple[str, str, str]]:
 
 
 def _page(
-    webhook_id: int, action: Action, form: ConfirmForm, carry_out: Callable[[], str]
+    webhook_id: int, action: WebhookAction, form: ConfirmForm, carry_out: Callable[[], str]
 ) -> Response | str | tuple[str, int]:
     """Show what is to be confirmed; do it once it is."""
     if whole(str(webhook_id)) is None:
@@ -146,7 +146,7 @@ def _page(
     return shown, status
 
 
-def _command(action: Action, webhook: Mapping[str, object]) -> str:
+def _command(action: WebhookAction, webhook: Mapping[str, object]) -> str:
     return action.command.format(id=webhook["id"], organization=quote(str(webhook["organization_reference_id"])))
 
 

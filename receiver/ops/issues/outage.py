@@ -48,7 +48,7 @@ WHERE issue_id = :issue_id AND target = :target
 )
 
 
-class Outage:
+class StorageOutage:
     """What one scheduler knows of PostgreSQL's outage while it lasts, or that there is none."""
 
     def __init__(self, settings: Settings, targets: Sequence[Target]) -> None:

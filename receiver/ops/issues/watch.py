@@ -23,7 +23,7 @@ from receiver.ops.attention import what_needs_attention
 from receiver.ops.deploys import note_version
 from receiver.ops.findings import Severity
 from receiver.ops.issues.notifications import note_changes, send_due, targets_of
-from receiver.ops.issues.outage import Outage
+from receiver.ops.issues.outage import StorageOutage
 from receiver.ops.issues.store import accepted, compare
 from receiver.ops.status import read_status
 from receiver.ops.storing import storage_error
@@ -61,7 +61,7 @@ def watching(settings: Settings, *, check_seconds: float = CHECK_SECONDS) -> Ite
     stop = threading.Event()
     engine = engine_for(settings.database_url, application="issues")
     heartbeat = Heartbeat(settings.heartbeat_url)
-    outage = Outage(settings, targets)
+    outage = StorageOutage(settings, targets)
     noted: list[str] = []
 
     def check_once() -> None:
@@ -102,13 +102,13 @@ def find_all(connection: Connection, settings: Settings) -> list[Finding]:
     )
 
 
-def check(engine: Engine, settings: Settings, targets: Sequence[Target], outage: Outage | None = None) -> bool:
+def check(engine: Engine, settings: Settings, targets: Sequence[Target], outage: StorageOutage | None = None) -> bool:
     """Compare the issues with what is found, if no other process does; return whether it did, and nothing is critical.
 
     A critical finding that an operator acknowledged or resolved does not count. *outage*: the last one of PostgreSQL,
     which is recorded now that it is over.
     """
-    outage = outage or Outage(settings, targets)
+    outage = outage or StorageOutage(settings, targets)
     with engine.begin() as connection:
         if not connection.scalar(_ALONE, {"key": Lock.ISSUES}):
             return False  # another scheduler checks, and fetches the URL

@@ -33,7 +33,7 @@ INACTIVE = Finding(FindingKind.WEBHOOK_INACTIVE, "webhook 1 (acme): not active",
 MILD = Finding(FindingKind.RETENTION, "retention: the last run failed")
 
 
-class Service:
+class NotificationService:
     """The issues of a service whose messages go to a channel."""
 
     def __init__(self, engine: Engine, settings: Settings, channel: Channel) -> None:
@@ -58,11 +58,11 @@ class Service:
 
 
 @pytest.fixture
-def service(engine: Engine, settings: Settings, channel: Channel) -> Service:
-    return Service(engine, settings, channel)
+def service(engine: Engine, settings: Settings, channel: Channel) -> NotificationService:
+    return NotificationService(engine, settings, channel)
 
 
-def test_each_change_is_sent_once_to_each_address(service: Service, channel: Channel) -> None:
+def test_each_change_is_sent_once_to_each_address(service: NotificationService, channel: Channel) -> None:
     service.look(INACTIVE)
     assert service.send() == 2
     assert service.send() == 0
@@ -81,7 +81,7 @@ def test_each_change_is_sent_once_to_each_address(service: Service, channel: Cha
     assert [message["type"] for message in channel.messages] == ["failure"] * 2 + ["success"] * 2
 
 
-def test_message_has_an_example_and_what_to_do(service: Service, channel: Channel) -> None:
+def test_message_has_an_example_and_what_to_do(service: NotificationService, channel: Channel) -> None:
     dead = Finding(FindingKind.DEAD, "2 dead", "x: y", "acme", 2, command="receiver list", example_delivery_id=17)
     service.look(dead)
     service.send()
@@ -93,7 +93,7 @@ def test_message_has_an_example_and_what_to_do(service: Service, channel: Channe
     assert "deliveries/17" not in channel.messages[-1]["message"], "it ended: there is nothing to do"
 
 
-def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channel) -> None:
+def test_a_mild_issue_is_not_sent_to_the_pager(service: NotificationService, channel: Channel) -> None:
     service.look(MILD, INACTIVE)
     service.send()
     assert sorted((message["channel"], message["type"]) for message in channel.messages) == [
@@ -103,7 +103,7 @@ def test_a_mild_issue_is_not_sent_to_the_pager(service: Service, channel: Channe
     ]
 
 
-def test_refused_message_is_sent_until_it_is_accepted(service: Service, channel: Channel) -> None:
+def test_refused_message_is_sent_until_it_is_accepted(service: NotificationService, channel: Channel) -> None:
     channel.failures = 5
     service.look(MILD)
     for _ in range(5):
@@ -116,7 +116,7 @@ def test_refused_message_is_sent_until_it_is_accepted(service: Service, channel:
     assert channel.titles == ["retention-failing open"]
 
 
-def test_two_that_send_at_once_send_each_message_once(service: Service, channel: Channel) -> None:
+def test_two_that_send_at_once_send_each_message_once(service: NotificationService, channel: Channel) -> None:
     others: list[int] = []
     take = channel.take
 
@@ -131,7 +131,7 @@ def test_two_that_send_at_once_send_each_message_once(service: Service, channel:
     assert channel.titles == ["retention-failing open"]
 
 
-def test_flapping_within_a_minute_is_no_storm(service: Service, channel: Channel) -> None:
+def test_flapping_within_a_minute_is_no_storm(service: NotificationService, channel: Channel) -> None:
     for _ in range(50):
         service.look(MILD)
         service.send()
@@ -143,7 +143,7 @@ def test_flapping_within_a_minute_is_no_storm(service: Service, channel: Channel
     assert channel.titles == ["retention-failing open", "retention-failing resolved"]
 
 
-def test_unsent_issue_is_reported_when_resolved(service: Service, channel: Channel) -> None:
+def test_unsent_issue_is_reported_when_resolved(service: NotificationService, channel: Channel) -> None:
     service.look(MILD)
     service.look()
     assert service.send() == 1
@@ -151,7 +151,7 @@ def test_unsent_issue_is_reported_when_resolved(service: Service, channel: Chann
     assert "since 2026-03-01 02:42:00 UTC, until 2026-03-01 02:43:00 UTC" in channel.messages[0]["message"]
 
 
-def test_an_open_issue_is_repeated_once_a_day(service: Service, channel: Channel) -> None:
+def test_an_open_issue_is_repeated_once_a_day(service: NotificationService, channel: Channel) -> None:
     service.look(MILD)
     service.send()
     service.later("23 hours")
@@ -170,7 +170,7 @@ def test_an_open_issue_is_repeated_once_a_day(service: Service, channel: Channel
     ],
 )
 def test_an_answer_is_sent_and_ends_the_reminders(
-    service: Service, channel: Channel, answered: Callable[..., Issue], state: str, kind: str
+    service: NotificationService, channel: Channel, answered: Callable[..., Issue], state: str, kind: str
 ) -> None:
     service.look(MILD)
     service.send()
@@ -189,7 +189,7 @@ def test_an_answer_is_sent_and_ends_the_reminders(
     assert service.send() == (1 if state == "acknowledged" else 0), "its end, unless that was sent"
 
 
-def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, channel: Channel) -> None:
+def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: NotificationService, channel: Channel) -> None:
     take = channel.take
 
     def over_meanwhile(name: str) -> tuple[str, int]:
@@ -206,7 +206,7 @@ def test_a_change_while_a_message_is_on_its_way_is_sent_too(service: Service, ch
     assert channel.titles == ["retention-failing open", "retention-failing resolved"]
 
 
-def test_a_clock_that_was_set_back_delays_no_message(service: Service, channel: Channel) -> None:
+def test_a_clock_that_was_set_back_delays_no_message(service: NotificationService, channel: Channel) -> None:
     service.look(MILD)
     service.later("-2 hours")
     assert service.send() == 1
@@ -214,7 +214,7 @@ def test_a_clock_that_was_set_back_delays_no_message(service: Service, channel: 
 
 
 def test_an_address_that_hangs_does_not_keep_others_waiting(
-    engine: Engine, settings: Settings, service: Service, channel: Channel
+    engine: Engine, settings: Settings, service: NotificationService, channel: Channel
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts, and never answers
         hangs = NotifyUrl(f"json://127.0.0.1:{mute.getsockname()[1]}/?cto=0.2&rto=0.2", "warning")

@@ -114,7 +114,7 @@ def _short_outages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_short_outages", "redis")
 def test_an_outage_of_postgresql_is_reported_while_it_lasts(acme: Acme, watched: Settings, web: AskedServer) -> None:
     targets = targets_of(watched)
-    outages = [outage_module.Outage(watched, targets) for _ in range(2)]
+    outages = [outage_module.StorageOutage(watched, targets) for _ in range(2)]
     for _ in range(3):
         for outage in outages:  # of two schedulers
             outage.failed(FAILED)
@@ -137,7 +137,7 @@ def test_an_outage_of_postgresql_is_reported_while_it_lasts(acme: Acme, watched:
 @pytest.mark.usefixtures("_short_outages")
 def test_a_message_about_an_outage_is_sent_until_taken(acme: Acme, watched: Settings, web: AskedServer) -> None:
     web.fails = True
-    outage = outage_module.Outage(watched, targets_of(watched))
+    outage = outage_module.StorageOutage(watched, targets_of(watched))
     outage.failed(FAILED)
     web.fails = False
     outage.failed(FAILED)
@@ -148,14 +148,14 @@ def test_a_message_about_an_outage_is_sent_until_taken(acme: Acme, watched: Sett
 
 @pytest.mark.usefixtures("_short_outages")
 def test_outage_is_reported_once_though_redis_is_away(watched: Settings, web: AskedServer) -> None:
-    outage = outage_module.Outage(replace(watched, redis_url=unreachable_redis()), targets_of(watched))
+    outage = outage_module.StorageOutage(replace(watched, redis_url=unreachable_redis()), targets_of(watched))
     for _ in range(3):
         outage.failed(FAILED)
     assert web.asked == [OUTAGE.format("open")]
 
 
 def test_a_restart_of_postgresql_is_no_issue(acme: Acme, watched: Settings, web: AskedServer) -> None:
-    outage = outage_module.Outage(watched, targets_of(watched))
+    outage = outage_module.StorageOutage(watched, targets_of(watched))
     outage.failed(FAILED)
     watch.check(acme.engine, watched, targets_of(watched), outage)
     assert web.asked == []
