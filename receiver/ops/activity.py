@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-MAX_FAILURES: Final = 20_000
+MAX_FAILURES: Final = 5_000
 """How many failures are looked at, the newest ones."""
 MAX_ORGANIZATIONS: Final = 5
 """How many organizations of a group of failures are named."""
@@ -60,7 +60,8 @@ FROM ({TOTALS}) AS totals, (
 ) AS before
 """  # noqa: S608 - a constant
 )
-# thousands of errors may differ in a number alone: those are one line, and one of them represents the group
+# thousands of errors may differ in a number alone: those are one line, and one of them represents the group; OFFSET 0,
+# so that each delivery is looked up by its id: a join might read millions
 _FAILURES: Final = text(
     rf"""
 SELECT found.status, stored.event, min(found.line) AS error, webhook.organization_reference_id, count(*) AS number,
@@ -76,7 +77,7 @@ FROM (
     ) AS newest
     ORDER BY newest.delivery_id DESC LIMIT :most
 ) AS found
-JOIN receiver.stored_deliveries AS stored ON stored.id = found.delivery_id
+CROSS JOIN LATERAL (SELECT * FROM receiver.stored_deliveries WHERE id = found.delivery_id OFFSET 0) AS stored
 LEFT JOIN receiver.webhooks AS webhook ON webhook.id = stored.webhook_id
 GROUP BY found.status, stored.event, regexp_replace(found.line, '\y[0-9]+\y', '0', 'g'), 4
 """  # noqa: S608 - a constant

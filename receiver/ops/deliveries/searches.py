@@ -109,7 +109,10 @@ class Search:
     source: str
     """The query of what may be looked at: ``delivery_id``, and ``at`` where it is in the order of that."""
     order: str
+    arrived: str
+    """Conditions on what is stored of the arrival; they are checked first, because a whole delivery is dear to read."""
     conditions: str
+    """The other conditions."""
     parameters: Mapping[str, Any] = field(repr=False)
 
     def select(self, columns: str) -> str:
@@ -117,7 +120,9 @@ class Search:
         # with OFFSET 0 each delivery is read by its id, whatever the conditions are
         return (
             f"SELECT {columns} FROM ({self.looked_at()}) AS found CROSS JOIN LATERAL ("  # noqa: S608 - this module's own words
-            "SELECT * FROM receiver.deliveries AS one WHERE one.id = found.delivery_id OFFSET 0"
+            f"SELECT id AS arrived_id FROM receiver.stored_deliveries WHERE id = found.delivery_id AND {self.arrived} OFFSET 0"
+            ") AS arrived CROSS JOIN LATERAL ("
+            "SELECT * FROM receiver.deliveries AS one WHERE one.id = arrived_id OFFSET 0"
             f") AS delivery WHERE {self.conditions} ORDER BY {self.order} LIMIT :limit"
         )
 
@@ -140,7 +145,7 @@ def search(connection: Connection, wanted: Filter, *, before: int | None, max_ex
         "before": _below(connection, wanted, before),
     }
     source, order = _source(connection, wanted, webhooks, parameters)
-    return Search(source, order, _conditions(wanted), parameters)
+    return Search(source, order, _arrived(wanted), _conditions(wanted), parameters)
 
 
 def _parameters(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
@@ -157,20 +162,33 @@ def _parameters(wanted: Filter, webhooks: list[int] | None) -> dict[str, Any]:
     }
 
 
+def _arrived(wanted: Filter) -> str:
+    return _all_of(
+        {
+            "event = ANY(:events)": wanted.events,
+            f"coalesce(version, '{NO_VERSION}') = :version": wanted.version,
+            "webhook_id = ANY(:webhooks)": wanted.organizations,
+            "received_at >= :since": wanted.since,
+            "received_at < :until": wanted.until,
+        }
+    )
+
+
 def _conditions(wanted: Filter) -> str:
-    conditions = {
-        "status = ANY(:statuses)": wanted.statuses,
-        "event = ANY(:events)": wanted.events,
-        f"coalesce(version, '{NO_VERSION}') = :version": wanted.version,
-        "webhook_id = ANY(:webhooks)": wanted.organizations,
-        "received_at >= :since": wanted.since,
-        "received_at < :until": wanted.until,
-        r"split_part(error, E'\n', 1) ILIKE :error": wanted.error,
-        "transaction_id = :transaction_id": wanted.transaction_id,
-        "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
-        _UNRESOLVED: wanted.unresolved,
-        IS_UNCONFIRMED: wanted.unconfirmed,
-    }
+    return _all_of(
+        {
+            "status = ANY(:statuses)": wanted.statuses,
+            r"split_part(error, E'\n', 1) ILIKE :error": wanted.error,
+            "transaction_id = :transaction_id": wanted.transaction_id,
+            "card_holder_reference_id = :card_holder": wanted.card_holder_reference_id,
+            _UNRESOLVED: wanted.unresolved,
+            IS_UNCONFIRMED: wanted.unconfirmed,
+        }
+    )
+
+
+def _all_of(conditions: Mapping[str, object]) -> str:
+    """Return the conditions whose values are given, as one."""
     return " AND ".join(condition for condition, value in conditions.items() if value) or "true"
 
 

@@ -205,7 +205,7 @@ def test_runs_that_found_nothing_are_one_line(organizations: Organizations, view
     assert viewer.get("/ops/reconcile/?each=1").text.count('data-label="Matched"') == 6
 
 
-@pytest.mark.parametrize(("number", "limited"), [(5_004, False), (20_004, True)])
+@pytest.mark.parametrize(("number", "limited"), [(4_998, False), (5_004, True)])
 def test_counts_by_cause_are_those_of_the_command_line(
     acme: Acme,
     viewer: Visitor,
@@ -220,10 +220,10 @@ def test_counts_by_cause_are_those_of_the_command_line(
     status = CliRunner(env=environment).invoke(main, ["status", "--json"])
     counted = [group["number"] for group in json.loads(status.stdout)["failures"]]
     assert [int(each.replace(",", "")) for each in shown] == counted
-    assert sum(counted) == min(number, 20_000)
-    assert ("Of the newest 20,000" in page) is limited
+    assert sum(counted) == min(number, 5_000)
+    assert ("Of the newest 5,000" in page) is limited
     screen = CliRunner(env=environment).invoke(main, ["status"]).stdout
-    assert (f"of the newest 20000 of {number}" in screen) is limited
+    assert (f"of the newest 5000 of {number}" in screen) is limited
 
 
 def test_deploys_are_marked_in_the_chart(acme: Acme, viewer: Visitor) -> None:
