@@ -106,7 +106,12 @@ PAGES: Final = {
     "reconcile": "reconcile/",
 }
 
-
+MISSED: Final = (
+    "The slowest page is the overview, which counts every unresolved delivery anew: here one of a hundred, and seven "
+    "tenths of them have an event or a version that is named from what arrived. Tried: looking up each of the newest "
+    "failures by its id instead of joining (0.2 of the earlier time of the page; kept). It would take counts that are "
+    "kept as deliveries are processed, or the issues as the scheduler last found them."
+)
 _LIMIT: Final = "limit"
 
 
@@ -140,7 +145,7 @@ def run(rounds: int, progress: Progress, *, deliveries: int = DELIVERIES) -> Ben
             Row(_LIMIT, {"p95, ms": [LIMIT_MS], "p50, ms": [LIMIT_MS]}),
             *(Row(name, figures[name], compared_with=_LIMIT) for name in PAGES),
         ],
-        [ReportTarget("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1)],
+        [ReportTarget("p95 of the slowest page in any round / limit", slowest / LIMIT_MS, at_most=1, if_missed=MISSED)],
     )
 
 
