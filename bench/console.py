@@ -107,10 +107,10 @@ PAGES: Final = {
 }
 
 MISSED: Final = (
-    "The slowest page is the overview, which counts every unresolved delivery each time: here one of a hundred, and seven "
-    "tenths of them have an event or a version that is named from what arrived. Tried: looking up each of the newest "
-    "failures by its id instead of joining (0.2 of the earlier time of the page; kept). It would take counts that are "
-    "kept as deliveries are processed, or the issues as the scheduler last found them."
+    "The slowest page is the overview, which counts every unresolved delivery each time: here one of a hundred, and "
+    "seven tenths of them have an event or a version that is named from what arrived. Tried: looking up each of the "
+    "newest failures by its id instead of joining (0.2 of the earlier time of the page; kept). It would take counts "
+    "that are kept as deliveries are processed, or the issues as the scheduler last found them."
 )
 _LIMIT: Final = "limit"
 
