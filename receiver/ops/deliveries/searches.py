@@ -120,7 +120,8 @@ class Search:
         # with OFFSET 0 each delivery is read by its id, whatever the conditions are
         return (
             f"SELECT {columns} FROM ({self.looked_at()}) AS found CROSS JOIN LATERAL ("  # noqa: S608 - this module's own words
-            f"SELECT id AS arrived_id FROM receiver.stored_deliveries WHERE id = found.delivery_id AND {self.arrived} OFFSET 0"
+            "SELECT id AS arrived_id FROM receiver.stored_deliveries "
+            f"WHERE id = found.delivery_id AND {self.arrived} OFFSET 0"
             ") AS arrived CROSS JOIN LATERAL ("
             "SELECT * FROM receiver.deliveries AS one WHERE one.id = arrived_id OFFSET 0"
             f") AS delivery WHERE {self.conditions} ORDER BY {self.order} LIMIT :limit"
