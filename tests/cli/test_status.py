@@ -97,9 +97,7 @@ def test_people_see_one_screen(acme: Acme, run: Run) -> None:
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    shown = [
-        line for line in lines[: lines.index("")] if not line.startswith(("as of", "per minute", "all time"))
-    ]
+    shown = [line for line in lines[: lines.index("")] if not line.startswith(("as of", "per minute", "all time"))]
     figures = dict(line.split(maxsplit=1) for line in shown)
     assert figures.pop("backlog").startswith("1 pending, 0 failed; the oldest for 2 min ")
     assert figures == {
