@@ -541,7 +541,9 @@ class Transaction(Row):
     purchase_merchant_common: str | None
     """Merchant's normalized name; null when no state reports it"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
+    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
+    it
+    """
     purchase_time: time | None
     """Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
     purchase_timezone: str | None
@@ -887,7 +889,9 @@ class Ledger(Row):
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
+    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
+    it
+    """
     purchase_time: time | None
     """Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
     purchase_timezone: str | None
@@ -1052,7 +1056,9 @@ class LedgerVat(Row):
     of the VAT nor of the purchase
     """
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
+    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
+    it
+    """
     purchase_country: str | None
     """Country (normally ISO 3166 alpha-2) from the receipt, else from the card network; null when neither was
     reported
@@ -1090,7 +1096,9 @@ class MissingReceipt(Row):
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
+    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
+    it
+    """
     purchase_time: time | None
     """Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
     purchase_timezone: str | None
@@ -1144,7 +1152,9 @@ class PendingTransaction(Row):
     card_holder_reference_id: str
     """The EMS's own id of the card holder (source: card_holder.reference_id)"""
     purchase_date: date | None
-    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
+    """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
+    it
+    """
     purchase_time: time | None
     """Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it"""
     purchase_timezone: str | None
