@@ -19,7 +19,7 @@ CREATE INDEX ix_card_holders_to_be_erased ON ems.card_holders (deleted_at) WHERE
 
 COMMENT ON TABLE ems.card_holders IS 'Card holders and what was reported of each. OpenCard sends no time of an event, so each time is that of its first attempt to deliver the event (the time of its arrival if the delivery log shows no earlier attempt); of several events of one type, the newest.';
 COMMENT ON COLUMN ems.card_holders.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
-COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.card_holders.reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.card_holders.created_at IS 'When last reported as created through the API; null when never reported';
 COMMENT ON COLUMN ems.card_holders.identified_at IS 'When last reported as identified (identity linked, in OpenCard''s words); transactions follow from then on; null when never reported';
 COMMENT ON COLUMN ems.card_holders.signed_pdpc_at IS 'When the consent (PDPC) was last reported as signed; null when never reported';
@@ -51,7 +51,7 @@ COMMENT ON COLUMN ems.environmental_impacts.provider IS 'aland_index, deedster, 
 COMMENT ON COLUMN ems.environmental_impacts.carbon_emission_in_grams IS 'Emission in grams of CO2; null when not reported';
 COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_amount IS 'Social cost of the emission, in major units of carbon_social_cost_currency; null when not reported';
 COMMENT ON COLUMN ems.environmental_impacts.carbon_social_cost_currency IS 'Currency of the cost, as sent, normally ISO 4217; null when not reported';
-COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.environmental_impacts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction';
 COMMENT ON COLUMN ems.environmental_impacts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
 COMMENT ON COLUMN ems.environmental_impacts.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.environmental_impacts.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
@@ -164,7 +164,7 @@ COMMENT ON COLUMN ems.line_items.amount IS 'Price of one unit, in major units of
 COMMENT ON COLUMN ems.line_items.total_amount IS 'Price of the line, in major units of currency; whether VAT is included, and the sign of discounts and refunds, are not documented by OpenCard; null when not reported';
 COMMENT ON COLUMN ems.line_items.quantity IS 'How many, or how much: may be a fraction (0.195 of a weighed good); null when not reported';
 COMMENT ON COLUMN ems.line_items.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
-COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.line_items.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction';
 COMMENT ON COLUMN ems.line_items.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
 COMMENT ON COLUMN ems.line_items.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.line_items.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
@@ -198,7 +198,7 @@ COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to transactions, and 
 COMMENT ON COLUMN ems.receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.receipts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.receipts.url IS 'Address of the file at OpenCard; expires (source: url)';
-COMMENT ON COLUMN ems.receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction';
 COMMENT ON COLUMN ems.receipts.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
 COMMENT ON COLUMN ems.receipts.content_type IS 'Media type of the file; null when not reported';
 COMMENT ON COLUMN ems.receipts.expiration_time IS 'Expiry time of url (OpenCard sends no zone; read as UTC); null when not reported';
@@ -317,11 +317,11 @@ COMMENT ON TABLE ems.transactions IS 'Card transactions (purchases, refunds, fee
 COMMENT ON COLUMN ems.transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.transactions.id IS 'OpenCard''s id of the transaction, the same through all its states';
 COMMENT ON COLUMN ems.transactions.state IS 'Current state: authorized, deleted, cleared or invoiced';
-COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.transactions.receiptable IS 'Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when no state reports it';
 COMMENT ON COLUMN ems.transactions.card_issuer IS 'Issuer of the card; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.card_issuer_reference IS 'The issuer''s reference of the highest state that has one; different in each state, not unique; null when no state reports it';
-COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.transactions.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.invoice_number IS 'Number of the issuer''s invoice; whether it is unique across issuers is not documented; null until invoiced';
 COMMENT ON COLUMN ems.transactions.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
@@ -340,10 +340,10 @@ COMMENT ON COLUMN ems.transactions.purchase_time IS 'Time of day in the zone pur
 COMMENT ON COLUMN ems.transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time (IANA name as a rule); null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_country IS 'Country, as sent, normally ISO 3166 alpha-2; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.purchase_city IS 'City; null when no state reports it';
-COMMENT ON COLUMN ems.transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.transactions.card_product IS 'Product name of the card; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.card_type IS 'private, corporate or corporate_with_private_invoice; null when no state reports it';
-COMMENT ON COLUMN ems.transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.transactions.mcc_code IS 'Merchant category code (ISO 18245); null when no state reports it';
 COMMENT ON COLUMN ems.transactions.mcc_text IS 'Name of the merchant category; null when no state reports it';
 COMMENT ON COLUMN ems.transactions.mcc_top_level IS 'Top level of the merchant category; null when no state reports it';
@@ -359,9 +359,9 @@ COMMENT ON COLUMN ems.transactions.deleted_at IS 'When first reported as deleted
 COMMENT ON COLUMN ems.transactions.snapshot_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.transactions.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
 COMMENT ON COLUMN ems.transactions.updated_at IS 'When this row last changed in this database; not a time of the transaction';
-COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported';
-COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when no state reports it';
-COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when no state reports it';
+COMMENT ON COLUMN ems.transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to (source: payment_product.id); null when not reported, or once the card holder is erased';
+COMMENT ON COLUMN ems.transactions.payment_product_name IS 'Name of the payment product (source: payment_product.name); null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.transactions.card_funding IS 'debit or credit, as sent; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.transactions.unreadable IS 'Names of columns that are null because their field of the payload could not be read; the event''s payload has the field as sent; null when every field could be read';
 COMMENT ON COLUMN ems.transactions.booked_on IS 'Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer''s booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; null only while authorized or deleted';
 
@@ -392,7 +392,7 @@ COMMENT ON COLUMN ems.vat_rates.total_amount IS 'Amount with VAT, in major units
 COMMENT ON COLUMN ems.vat_rates.percentage IS 'The rate in percent (25 means 25 %); null when not reported';
 COMMENT ON COLUMN ems.vat_rates.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
 COMMENT ON COLUMN ems.vat_rates.purchase_country IS 'Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported';
-COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.vat_rates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction';
 COMMENT ON COLUMN ems.vat_rates.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
 COMMENT ON COLUMN ems.vat_rates.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.vat_rates.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
@@ -422,7 +422,7 @@ COMMENT ON COLUMN ems.vat_totals.taxable_amount IS 'Amount without VAT, in major
 COMMENT ON COLUMN ems.vat_totals.total_amount IS 'Amount with VAT, in major units of currency; sign as sent, which may be positive for a refund (ledger and ledger_vat correct it); null when not reported';
 COMMENT ON COLUMN ems.vat_totals.currency IS 'Currency of the amounts, as sent, normally ISO 4217; null when not reported';
 COMMENT ON COLUMN ems.vat_totals.purchase_country IS 'Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported';
-COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction';
+COMMENT ON COLUMN ems.vat_totals.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction';
 COMMENT ON COLUMN ems.vat_totals.card_issuer IS 'Issuer of the card (source: transaction.card_issuer); null when not reported';
 COMMENT ON COLUMN ems.vat_totals.occurred_at IS 'Time of OpenCard''s first attempt to deliver the event that these values come from; the time of its arrival if the delivery log shows no earlier attempt. OpenCard sends no time of the event itself';
 COMMENT ON COLUMN ems.vat_totals.delivery_id IS 'Delivery that the current values come from (receiver.deliveries.id)';
@@ -1227,10 +1227,10 @@ LEFT JOIN LATERAL (
 ) AS items ON true
 WHERE t.state IN ('cleared', 'invoiced');
 
-COMMENT ON VIEW ems.ledger IS 'Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced before cleared); a clearing reported after the invoice does not change them. What the highest state does not report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
+COMMENT ON VIEW ems.ledger IS 'Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced before cleared); a clearing reported after the invoice does not change them. What the highest state does not report comes from the state below it, as in ems.transactions. A later clearing under the same id replaces the earlier one: amounts are not added. Changes of day, amounts, currencies, VAT, card holder and receipt_state are in ledger_journal; those of other columns (state, invoice, merchant) are not. VAT is the merchant''s if a receipt has it, else the card network''s (see vat_source); ledger_vat has it by rate. Select a month by booked_on.';
 COMMENT ON COLUMN ems.ledger.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.ledger.state IS 'cleared or invoiced';
 COMMENT ON COLUMN ems.ledger.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.ledger.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
@@ -1245,7 +1245,7 @@ COMMENT ON COLUMN ems.ledger.accounting_currency IS 'Currency of accounting_amou
 COMMENT ON COLUMN ems.ledger.original_amount IS 'Amount in the currency of the purchase, in major units, VAT included; sign as sent (not documented by OpenCard); negative is read as a credit: a refund, chargeback or discount; from the highest state that reports it, so possibly from the authorization; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; from the highest state that reports it; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign was sent; null when none was reported';
+COMMENT ON COLUMN ems.ledger.vat_amount IS 'VAT in major units of vat_currency, from vat_source; for a credit (original_amount negative, or accounting_amount if there is none) never positive, whatever sign was sent; null when none was reported';
 COMMENT ON COLUMN ems.ledger.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency';
 COMMENT ON COLUMN ems.ledger.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
@@ -1255,7 +1255,7 @@ COMMENT ON COLUMN ems.ledger.card_issuer IS 'Issuer of the card; null when no st
 COMMENT ON COLUMN ems.ledger.cleared_card_issuer_reference IS 'Clearing reference of the issuer; compare it with the clearing reference in another source, such as the bank''s own file; not unique; null when the cleared state has none, and when the transaction was only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_number IS 'Number of the issuer''s invoice; whether it is unique across issuers is not documented; null until invoiced';
 COMMENT ON COLUMN ems.ledger.invoice_date IS 'Date of the issuer''s invoice, a day without a zone; null until invoiced';
-COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.ledger.card_type IS 'private, corporate or corporate_with_private_invoice; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.cleared_at IS 'When first reported as cleared; null when only reported as invoiced';
 COMMENT ON COLUMN ems.ledger.invoiced_at IS 'When first reported as invoiced; null until invoiced';
@@ -1268,13 +1268,13 @@ COMMENT ON COLUMN ems.ledger.number_of_receipts IS 'How many receipts ems.receip
 COMMENT ON COLUMN ems.ledger.type IS 'Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.mcc_text IS 'Name of the merchant category; null when no state reports it';
 COMMENT ON COLUMN ems.ledger.card_product IS 'Product name of the card; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.ledger.card_issuer_customer_number IS 'The issuer''s number of the customer; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.ledger.authorized_at IS 'When first reported as authorized; null when never reported as authorized';
 COMMENT ON COLUMN ems.ledger.deleted_at IS 'When first reported as deleted, although the transaction was cleared or invoiced; null when never reported';
-COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when no state reports it';
-COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when no state reports it';
+COMMENT ON COLUMN ems.ledger.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.ledger.payment_product_name IS 'Name of the payment product; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.ledger.card_funding IS 'debit or credit, as sent; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.ledger.booked_on IS 'Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer''s booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null';
 COMMENT ON COLUMN ems.ledger.receipt_state IS 'none: no receipt was reported; reported: a receipt was reported, and no file is stored; stored: a file is stored';
 
@@ -1311,7 +1311,9 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS number, sum(rate.vat_amount) AS vat_amount,
         CASE
-            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND sum(rate.vat_amount) > 0 THEN -1
+            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND coalesce(
+                nullif(sum(rate.vat_amount), 0), sum(coalesce(rate.taxable_amount, rate.total_amount))
+            ) > 0 THEN -1
             ELSE 1
         END AS sign
     FROM ems.vat_rates AS rate
@@ -1341,10 +1343,10 @@ CROSS JOIN LATERAL (
     GROUP BY part.percentage
 ) AS vat;
 
-COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each transaction and rate, in the ledger''s currency and from the ledger''s source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
+COMMENT ON VIEW ems.ledger_vat IS 'The VAT of the ledger by rate: one row for each transaction and rate, in the ledger''s currency and from the ledger''s source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt''s rates do not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no row. For a credit (original_amount negative, or accounting_amount if there is none) amounts that the receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.';
 COMMENT ON COLUMN ems.ledger_vat.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.ledger_vat.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger_vat.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.ledger_vat.vat_source IS 'merchant: from the receipt; network: from the card network, often wrong';
 COMMENT ON COLUMN ems.ledger_vat.percentage IS 'The merchant''s rate in percent (25 means 25 %), or the card network''s rate as sent (percent or fraction: not documented by OpenCard); null in a row without a rate: a total without rates, or the difference between total and rates';
 COMMENT ON COLUMN ems.ledger_vat.vat_amount IS 'VAT of this rate, in major units of vat_currency; for a credit the rows of a transaction add up to 0 or less';
@@ -1399,7 +1401,7 @@ WHERE t.state = 'authorized';
 COMMENT ON VIEW ems.pending_transactions IS 'Transactions that are authorized and neither cleared nor deleted, for previews: amounts may still change. Clearing usually takes 3 to 5 days; a transaction that is open much longer may never be cleared.';
 COMMENT ON COLUMN ems.pending_transactions.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.pending_transactions.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.pending_transactions.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.pending_transactions.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.purchase_timezone IS 'Time zone of purchase_date and purchase_time; null when no state reports it';
@@ -1414,17 +1416,17 @@ COMMENT ON COLUMN ems.pending_transactions.original_amount IS 'Amount in the cur
 COMMENT ON COLUMN ems.pending_transactions.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when no state reports it';
 COMMENT ON COLUMN ems.pending_transactions.exchange_rate IS 'Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; not final; null when not reported';
 COMMENT ON COLUMN ems.pending_transactions.card_issuer IS 'Issuer of the card; null when no state reports it';
-COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it';
-COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.card_id IS 'OpenCard''s id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.pending_transactions.card_last_four IS 'Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased';
 COMMENT ON COLUMN ems.pending_transactions.receipt_url IS 'Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt';
 COMMENT ON COLUMN ems.pending_transactions.receipt_file_key IS 'Name of the stored file of this receipt; null until downloaded';
 COMMENT ON COLUMN ems.pending_transactions.authorized_at IS 'When first reported as authorized';
 COMMENT ON COLUMN ems.pending_transactions.age IS 'Time since authorized_at until the start of your database transaction';
 COMMENT ON COLUMN ems.pending_transactions.days_open IS 'age in whole days of 24 hours';
 COMMENT ON COLUMN ems.pending_transactions.updated_at IS 'When the transaction''s row last changed in this database; VAT, receipts and items that arrive later do not change it';
-COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it';
-COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when no state reports it';
-COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as sent; null when no state reports it';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_id IS 'OpenCard''s id of the payment product that the card belongs to; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.pending_transactions.payment_product_name IS 'Name of the payment product; null when no state reports it, or once the card holder is erased';
+COMMENT ON COLUMN ems.pending_transactions.card_funding IS 'debit or credit, as sent; null when no state reports it, or once the card holder is erased';
 
 CREATE VIEW ems.possible_duplicates AS
 SELECT
@@ -1465,7 +1467,7 @@ COMMENT ON COLUMN ems.possible_duplicates.original_amount IS 'Amount of both in 
 COMMENT ON COLUMN ems.possible_duplicates.original_currency IS 'Currency of both, as sent, normally ISO 4217';
 COMMENT ON COLUMN ems.possible_duplicates.merchant IS 'Merchant''s normalized name, else the card network''s; null when no state reports one';
 COMMENT ON COLUMN ems.possible_duplicates.other_merchant IS 'Merchant''s normalized name, else the card network''s, of the other transaction; null when no state reports one';
-COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.possible_duplicates.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.possible_duplicates.other_card_holder_reference_id IS 'The EMS''s own id of the other transaction''s card holder';
 COMMENT ON COLUMN ems.possible_duplicates.cleared_at IS 'When first reported as cleared';
 COMMENT ON COLUMN ems.possible_duplicates.other_cleared_at IS 'When the other was first reported as cleared';
@@ -1499,7 +1501,7 @@ WHERE t.receiptable AND t.state IN ('cleared', 'invoiced') AND NOT EXISTS (
 COMMENT ON VIEW ems.missing_receipts IS 'Transactions in the ledger whose digital receipt OpenCard announced (receiptable) and has not sent, one row each, credits, fees and withdrawals included. Those that are not receiptable need a receipt as well, and are not here: all without a receipt are those with number_of_receipts = 0 in ems.ledger. Some receipts arrive days after the clearing, so filter by age. If the organization''s billing profile at OpenCard does not include receipts, every receiptable transaction is listed.';
 COMMENT ON COLUMN ems.missing_receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.missing_receipts.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
-COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.missing_receipts.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.missing_receipts.state IS 'cleared or invoiced';
 COMMENT ON COLUMN ems.missing_receipts.purchase_date IS 'Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it';
 COMMENT ON COLUMN ems.missing_receipts.purchase_time IS 'Time of day in the zone purchase_timezone (unknown where that is null); null when no state reports it';
@@ -1697,7 +1699,7 @@ COMMENT ON COLUMN ems.ledger_journal.kind IS 'booking: the first line of a trans
 COMMENT ON COLUMN ems.ledger_journal.sign IS '-1 for a reversal, else 1; the sum is the number of lines in the ledger';
 COMMENT ON COLUMN ems.ledger_journal.changed IS 'Columns of a correction that differ from the reversed line; null for bookings and reversals, and for a transaction that returns to the ledger';
 COMMENT ON COLUMN ems.ledger_journal.booked_on IS 'The line''s booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses';
-COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id)';
+COMMENT ON COLUMN ems.ledger_journal.card_holder_reference_id IS 'The EMS''s own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased';
 COMMENT ON COLUMN ems.ledger_journal.original_amount IS 'The line''s original_amount in the ledger, in major units of original_currency, negated in a reversal; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purchase, as sent, normally ISO 4217; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units of accounting_currency, negated in a reversal; null when not reported';
@@ -1894,7 +1896,7 @@ COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.comp
 COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none';
 COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
 COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month, credits included';
-COMMENT ON COLUMN ems.closings.sums IS 'Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency';
+COMMENT ON COLUMN ems.closings.sums IS 'Net sum of accounting_amount of these lines (credits are negative) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency';
 COMMENT ON COLUMN ems.closings.vat_sums IS 'Net sum of vat_amount of these lines by vat_currency, in the same form';
 COMMENT ON COLUMN ems.closings.sha256 IS 'SHA-256 of these lines without the card holder, hexadecimal; receiver close --verify computes it again';
 
@@ -1956,7 +1958,7 @@ COMMENT ON COLUMN ems.late_changes.month IS 'First day of the closed month, with
 COMMENT ON COLUMN ems.late_changes.transaction_id IS 'OpenCard''s id of the transaction (ems.transactions.id)';
 COMMENT ON COLUMN ems.late_changes.position IS 'Position in ems.events of the event that changed the line; higher than that of the closing';
 COMMENT ON COLUMN ems.late_changes.changed_at IS 'When the change was written to the journal';
-COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved to or from another month is in that one after or before the change (booked_on)';
+COMMENT ON COLUMN ems.late_changes.kind IS 'added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved is removed in the month of booked_on_before, and added in that of booked_on_after';
 COMMENT ON COLUMN ems.late_changes.changed IS 'Columns that differ; null for a line that is new in the ledger or left it';
 COMMENT ON COLUMN ems.late_changes.booked_on_before IS 'booked_on before the change, without a zone; null if there was no line';
 COMMENT ON COLUMN ems.late_changes.booked_on_after IS 'booked_on after the change, without a zone; null if there is no line';

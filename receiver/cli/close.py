@@ -100,8 +100,8 @@ def _print(certificate: Certificate, *, as_json: bool) -> None:
     fields: dict[str, object] = {
         "Month": f"{month_name(certificate.month)} of {certificate.organization_reference_id}",
         "Closed": f"{words(certificate.closed_at)} by {certificate.closed_by}",
-        "Complete": f"from {words(certificate.complete_from)} through {words(certificate.complete_through)}: all that "
-        "OpenCard sent then is applied, except the acknowledged gaps; what it sent earlier may be missing",
+        "Complete": f"from {words(certificate.complete_from)} through {words(certificate.complete_through)}: what "
+        "OpenCard sent between these is applied, except the acknowledged gaps; what it sent before may be missing",
         "Feed position": certificate.position,
         "Lines": certificate.lines,
         **{f"Sum {currency or 'without currency'}": amount for currency, amount in sorted(certificate.sums.items())},
@@ -113,6 +113,6 @@ def _print(certificate: Certificate, *, as_json: bool) -> None:
         "Acknowledged gaps": certificate.acknowledged_gaps,
     }
     print_fields(fields)
-    columns = {"occurred_at": "Occurred", "kind": "Missing", "id": "ID", "acknowledged_by": "By", "reason": "Reason"}
+    columns = {"occurred_at": "Occurred", "kind": "Kind", "id": "ID", "acknowledged_by": "By", "reason": "Reason"}
     if certificate.acknowledged:
         print_rows(list(certificate.acknowledged), columns, empty="")

@@ -133,6 +133,15 @@ def test_negative_vat_of_a_refund_stays_negative(acme: Acme) -> None:
     assert [row[1] for row in rates(acme)] == [Decimal("-14.25")]
 
 
+def test_tax_base_of_a_refund_without_vat_is_negative(acme: Acme) -> None:
+    lines = [rate("0", 0) | {"taxable_amount": Decimal("89.25"), "total_amount": Decimal("89.25")}]
+    apply_vat(acme, lines, [], original_amount=Decimal("-89.25"))
+    assert [row[:4] for row in rates(acme)] == [(Decimal(0), Decimal(0), Decimal("-89.25"), Decimal("-89.25"))]
+    lines = [rate("0", 0) | {"taxable_amount": Decimal("-89.25"), "total_amount": Decimal("-89.25")}]
+    apply_vat(acme, lines, [], original_amount=Decimal("-89.25"))
+    assert [row[:4] for row in rates(acme)] == [(Decimal(0), Decimal(0), Decimal("-89.25"), Decimal("-89.25"))]
+
+
 def test_network_vat_of_a_refund_is_negative(acme: Acme) -> None:
     acme.apply("card.transaction.cleared", snapshot("cleared", original_amount=Decimal("-109.38")))
     assert acme.row(LINE)["vat"] == Decimal("-21.88")

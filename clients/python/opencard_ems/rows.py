@@ -26,7 +26,9 @@ class CardHolder(Row):
     organization_reference_id: str
     """The EMS's own id of the organization (source: organization.reference_id)"""
     reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     created_at: datetime | None
     """When last reported as created through the API; null when never reported"""
     identified_at: datetime | None
@@ -82,8 +84,8 @@ class Closing(Row):
     lines: int
     """Number of lines that the ledger had in the month, credits included"""
     sums: dict[str, Any]
-    """Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings;
-    the key is an empty string for lines without a currency
+    """Net sum of accounting_amount of these lines (credits are negative) by accounting_currency; exact, as
+    strings; the key is an empty string for lines without a currency
     """
     vat_sums: dict[str, Any]
     """Net sum of vat_amount of these lines by vat_currency, in the same form"""
@@ -131,8 +133,8 @@ class EnvironmentalImpact(Row):
     carbon_social_cost_currency: str | None
     """Currency of the cost, as sent, normally ISO 4217; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
-    has that of the transaction
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased, as in this event; ems.transactions has that of the transaction
     """
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not reported"""
@@ -285,7 +287,9 @@ class LedgerJournal(Row):
     booked_on: date
     """The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     original_amount: Decimal | None
     """The line's original_amount in the ledger, in major units of original_currency, negated in a reversal; null
     when not reported
@@ -340,8 +344,8 @@ class LineItem(Row):
     currency: str | None
     """Currency of the amounts, as sent, normally ISO 4217; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
-    has that of the transaction
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased, as in this event; ems.transactions has that of the transaction
     """
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not reported"""
@@ -385,8 +389,8 @@ class Receipt(Row):
     url: str
     """Address of the file at OpenCard; expires (source: url)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
-    has that of the transaction
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased, as in this event; ems.transactions has that of the transaction
     """
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not reported"""
@@ -485,7 +489,9 @@ class Transaction(Row):
     state: str
     """Current state: authorized, deleted, cleared or invoiced"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     receiptable: bool | None
     """Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when
     no state reports it
@@ -497,7 +503,7 @@ class Transaction(Row):
     state reports it
     """
     card_issuer_customer_number: str | None
-    """The issuer's number of the customer; null when no state reports it"""
+    """The issuer's number of the customer; null when no state reports it, or once the card holder is erased"""
     type: str | None
     """Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have
     been seen, and the list is open; null when no state reports it
@@ -554,14 +560,16 @@ class Transaction(Row):
     """City; null when no state reports it"""
     card_id: int | None
     """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
-    is not documented; null when no state reports it
+    is not documented; null when no state reports it, or once the card holder is erased
     """
     card_product: str | None
     """Product name of the card; null when no state reports it"""
     card_type: str | None
     """private, corporate or corporate_with_private_invoice; null when no state reports it"""
     card_last_four: str | None
-    """Last four digits of the card number (personal), not unique; null when no state reports it"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it, or once the card
+    holder is erased
+    """
     mcc_code: str | None
     """Merchant category code (ISO 18245); null when no state reports it"""
     mcc_text: str | None
@@ -600,12 +608,14 @@ class Transaction(Row):
     """When this row last changed in this database; not a time of the transaction"""
     payment_product_id: str | None
     """OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not
-    reported
+    reported, or once the card holder is erased
     """
     payment_product_name: str | None
-    """Name of the payment product (source: payment_product.name); null when no state reports it"""
+    """Name of the payment product (source: payment_product.name); null when no state reports it, or once the card
+    holder is erased
+    """
     card_funding: str | None
-    """debit or credit, as sent; null when no state reports it"""
+    """debit or credit, as sent; null when no state reports it, or once the card holder is erased"""
     unreadable: list[str] | None
     """Names of columns that are null because their field of the payload could not be read; the event's payload has
     the field as sent; null when every field could be read
@@ -650,8 +660,8 @@ class VatRate(Row):
     purchase_country: str | None
     """Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
-    has that of the transaction
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased, as in this event; ems.transactions has that of the transaction
     """
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not reported"""
@@ -694,8 +704,8 @@ class VatTotal(Row):
     purchase_country: str | None
     """Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions
-    has that of the transaction
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased, as in this event; ems.transactions has that of the transaction
     """
     card_issuer: str | None
     """Issuer of the card (source: transaction.card_issuer); null when not reported"""
@@ -803,7 +813,7 @@ class LateChange(Row):
     """When the change was written to the journal"""
     kind: str
     """added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved
-    to or from another month is in that one after or before the change (booked_on)
+    is removed in the month of booked_on_before, and added in that of booked_on_after
     """
     changed: list[str] | None
     """Columns that differ; null for a line that is new in the ledger or left it"""
@@ -873,7 +883,9 @@ class LateChange(Row):
 class Ledger(Row):
     """Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced
     before cleared); a clearing reported after the invoice does not change them. What the highest state does not
-    report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the
+    report comes from the state below it, as in ems.transactions. A later clearing under the same id replaces
+    the earlier one: amounts are not added. Changes of day, amounts, currencies, VAT, card holder and
+    receipt_state are in ledger_journal; those of other columns (state, invoice, merchant) are not. VAT is the
     merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select
     a month by booked_on.
     """
@@ -885,7 +897,9 @@ class Ledger(Row):
     transaction_id: str
     """OpenCard's id of the transaction (ems.transactions.id)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
@@ -927,8 +941,8 @@ class Ledger(Row):
     highest state that reports it; null when no state reports it
     """
     vat_amount: Decimal | None
-    """VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign was sent;
-    null when none was reported
+    """VAT in major units of vat_currency, from vat_source; for a credit (original_amount negative, or
+    accounting_amount if there is none) never positive, whatever sign was sent; null when none was reported
     """
     vat_currency: str | None
     """Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that of the
@@ -958,7 +972,7 @@ class Ledger(Row):
     """Date of the issuer's invoice, a day without a zone; null until invoiced"""
     card_id: int | None
     """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
-    is not documented; null when no state reports it
+    is not documented; null when no state reports it, or once the card holder is erased
     """
     card_type: str | None
     """private, corporate or corporate_with_private_invoice; null when no state reports it"""
@@ -993,19 +1007,23 @@ class Ledger(Row):
     card_product: str | None
     """Product name of the card; null when no state reports it"""
     card_last_four: str | None
-    """Last four digits of the card number (personal), not unique; null when no state reports it"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it, or once the card
+    holder is erased
+    """
     card_issuer_customer_number: str | None
-    """The issuer's number of the customer; null when no state reports it"""
+    """The issuer's number of the customer; null when no state reports it, or once the card holder is erased"""
     authorized_at: datetime | None
     """When first reported as authorized; null when never reported as authorized"""
     deleted_at: datetime | None
     """When first reported as deleted, although the transaction was cleared or invoiced; null when never reported"""
     payment_product_id: str | None
-    """OpenCard's id of the payment product that the card belongs to; null when no state reports it"""
+    """OpenCard's id of the payment product that the card belongs to; null when no state reports it, or once the
+    card holder is erased
+    """
     payment_product_name: str | None
-    """Name of the payment product; null when no state reports it"""
+    """Name of the payment product; null when no state reports it, or once the card holder is erased"""
     card_funding: str | None
-    """debit or credit, as sent; null when no state reports it"""
+    """debit or credit, as sent; null when no state reports it, or once the card holder is erased"""
     booked_on: date
     """Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or
     posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as
@@ -1022,8 +1040,8 @@ class LedgerVat(Row):
     """The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from the
     ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do
     not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT
-    has no row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are
-    negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.
+    has no row. For a credit (original_amount negative, or accounting_amount if there is none) amounts that the
+    receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.
     """
 
     TABLE: ClassVar[str] = "ledger_vat"
@@ -1033,7 +1051,9 @@ class LedgerVat(Row):
     transaction_id: str
     """OpenCard's id of the transaction (ems.transactions.id)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     vat_source: str
     """merchant: from the receipt; network: from the card network, often wrong"""
     percentage: Decimal | None
@@ -1092,7 +1112,9 @@ class MissingReceipt(Row):
     transaction_id: str
     """OpenCard's id of the transaction (ems.transactions.id)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     state: str
     """cleared or invoiced"""
     purchase_date: date | None
@@ -1150,7 +1172,9 @@ class PendingTransaction(Row):
     transaction_id: str
     """OpenCard's id of the transaction (ems.transactions.id)"""
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     purchase_date: date | None
     """Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports
     it
@@ -1191,10 +1215,12 @@ class PendingTransaction(Row):
     """Issuer of the card; null when no state reports it"""
     card_id: int | None
     """OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed,
-    is not documented; null when no state reports it
+    is not documented; null when no state reports it, or once the card holder is erased
     """
     card_last_four: str | None
-    """Last four digits of the card number (personal), not unique; null when no state reports it"""
+    """Last four digits of the card number (personal), not unique; null when no state reports it, or once the card
+    holder is erased
+    """
     receipt_url: str | None
     """Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the
     newest; null without a receipt
@@ -1212,11 +1238,13 @@ class PendingTransaction(Row):
     change it
     """
     payment_product_id: str | None
-    """OpenCard's id of the payment product that the card belongs to; null when no state reports it"""
+    """OpenCard's id of the payment product that the card belongs to; null when no state reports it, or once the
+    card holder is erased
+    """
     payment_product_name: str | None
-    """Name of the payment product; null when no state reports it"""
+    """Name of the payment product; null when no state reports it, or once the card holder is erased"""
     card_funding: str | None
-    """debit or credit, as sent; null when no state reports it"""
+    """debit or credit, as sent; null when no state reports it, or once the card holder is erased"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1253,7 +1281,9 @@ class PossibleDuplicate(Row):
     one
     """
     card_holder_reference_id: str
-    """The EMS's own id of the card holder (source: card_holder.reference_id)"""
+    """The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the
+    card holder is erased
+    """
     other_card_holder_reference_id: str
     """The EMS's own id of the other transaction's card holder"""
     cleared_at: datetime

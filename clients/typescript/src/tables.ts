@@ -8,7 +8,7 @@ export type JsonObject = { [name: string]: Json };
 export interface CardHolder {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   reference_id: string;
   /** When last reported as created through the API; null when never reported */
   created_at: Date | null;
@@ -48,7 +48,7 @@ export interface Closing {
   position: bigint;
   /** Number of lines that the ledger had in the month, credits included */
   lines: bigint;
-  /** Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency */
+  /** Net sum of accounting_amount of these lines (credits are negative) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency */
   sums: JsonObject;
   /** Net sum of vat_amount of these lines by vat_currency, in the same form */
   vat_sums: JsonObject;
@@ -84,7 +84,7 @@ export interface EnvironmentalImpact {
   carbon_social_cost_amount: string | null;
   /** Currency of the cost, as sent, normally ISO 4217; null when not reported */
   carbon_social_cost_currency: string | null;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction */
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not reported */
   card_issuer: string | null;
@@ -186,7 +186,7 @@ export interface LedgerJournal {
   changed: string[] | null;
   /** The line's booked_on in the ledger, a day without a zone; a reversal has that of the line it reverses */
   booked_on: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** The line's original_amount in the ledger, in major units of original_currency, negated in a reversal; null when not reported */
   original_amount: string | null;
@@ -226,7 +226,7 @@ export interface LineItem {
   quantity: string | null;
   /** Currency of the amounts, as sent, normally ISO 4217; null when not reported */
   currency: string | null;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction */
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not reported */
   card_issuer: string | null;
@@ -254,7 +254,7 @@ export interface Receipt {
   transaction_id: string;
   /** Address of the file at OpenCard; expires (source: url) */
   url: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction */
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not reported */
   card_issuer: string | null;
@@ -332,7 +332,7 @@ export interface Transaction {
   id: string;
   /** Current state: authorized, deleted, cleared or invoiced */
   state: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** Whether a partner of OpenCard has a digital receipt (its older documentation says: may have one); null when no state reports it */
   receiptable: boolean | null;
@@ -340,7 +340,7 @@ export interface Transaction {
   card_issuer: string | null;
   /** The issuer's reference of the highest state that has one; different in each state, not unique; null when no state reports it */
   card_issuer_reference: string | null;
-  /** The issuer's number of the customer; null when no state reports it */
+  /** The issuer's number of the customer; null when no state reports it, or once the card holder is erased */
   card_issuer_customer_number: string | null;
   /** Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have been seen, and the list is open; null when no state reports it */
   type: string | null;
@@ -378,13 +378,13 @@ export interface Transaction {
   purchase_country: string | null;
   /** City; null when no state reports it */
   purchase_city: string | null;
-  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it */
+  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased */
   card_id: bigint | null;
   /** Product name of the card; null when no state reports it */
   card_product: string | null;
   /** private, corporate or corporate_with_private_invoice; null when no state reports it */
   card_type: string | null;
-  /** Last four digits of the card number (personal), not unique; null when no state reports it */
+  /** Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased */
   card_last_four: string | null;
   /** Merchant category code (ISO 18245); null when no state reports it */
   mcc_code: string | null;
@@ -416,11 +416,11 @@ export interface Transaction {
   delivery_id: bigint;
   /** When this row last changed in this database; not a time of the transaction */
   updated_at: Date;
-  /** OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not reported */
+  /** OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not reported, or once the card holder is erased */
   payment_product_id: string | null;
-  /** Name of the payment product (source: payment_product.name); null when no state reports it */
+  /** Name of the payment product (source: payment_product.name); null when no state reports it, or once the card holder is erased */
   payment_product_name: string | null;
-  /** debit or credit, as sent; null when no state reports it */
+  /** debit or credit, as sent; null when no state reports it, or once the card holder is erased */
   card_funding: string | null;
   /** Names of columns that are null because their field of the payload could not be read; the event's payload has the field as sent; null when every field could be read */
   unreadable: string[] | null;
@@ -448,7 +448,7 @@ export interface VatRate {
   currency: string | null;
   /** Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported */
   purchase_country: string | null;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction */
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not reported */
   card_issuer: string | null;
@@ -476,7 +476,7 @@ export interface VatTotal {
   currency: string | null;
   /** Country of the purchase, as sent, normally ISO 3166 alpha-2; null when not reported */
   purchase_country: string | null;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id), as in this event; ems.transactions has that of the transaction */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased, as in this event; ems.transactions has that of the transaction */
   card_holder_reference_id: string;
   /** Issuer of the card (source: transaction.card_issuer); null when not reported */
   card_issuer: string | null;
@@ -542,7 +542,7 @@ export interface LateChange {
   position: bigint;
   /** When the change was written to the journal */
   changed_at: Date;
-  /** added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved to or from another month is in that one after or before the change (booked_on) */
+  /** added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line that moved is removed in the month of booked_on_before, and added in that of booked_on_after */
   kind: string;
   /** Columns that differ; null for a line that is new in the ledger or left it */
   changed: string[] | null;
@@ -584,13 +584,13 @@ export interface LateChange {
   receipt_state_after: string | null;
 }
 
-/** Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced before cleared); a clearing reported after the invoice does not change them. What the highest state does not report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a month by booked_on. */
+/** Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced before cleared); a clearing reported after the invoice does not change them. What the highest state does not report comes from the state below it, as in ems.transactions. A later clearing under the same id replaces the earlier one: amounts are not added. Changes of day, amounts, currencies, VAT, card holder and receipt_state are in ledger_journal; those of other columns (state, invoice, merchant) are not. VAT is the merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a month by booked_on. */
 export interface Ledger {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
   /** OpenCard's id of the transaction (ems.transactions.id) */
   transaction_id: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** cleared or invoiced */
   state: string;
@@ -620,7 +620,7 @@ export interface Ledger {
   original_currency: string | null;
   /** Rate between original and accounting amount, as sent; its direction is not documented by OpenCard; from the highest state that reports it; null when no state reports it */
   exchange_rate: string | null;
-  /** VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign was sent; null when none was reported */
+  /** VAT in major units of vat_currency, from vat_source; for a credit (original_amount negative, or accounting_amount if there is none) never positive, whatever sign was sent; null when none was reported */
   vat_amount: string | null;
   /** Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT was reported, or neither has a currency */
   vat_currency: string | null;
@@ -640,7 +640,7 @@ export interface Ledger {
   invoice_number: string | null;
   /** Date of the issuer's invoice, a day without a zone; null until invoiced */
   invoice_date: string | null;
-  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it */
+  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased */
   card_id: bigint | null;
   /** private, corporate or corporate_with_private_invoice; null when no state reports it */
   card_type: string | null;
@@ -666,19 +666,19 @@ export interface Ledger {
   mcc_text: string | null;
   /** Product name of the card; null when no state reports it */
   card_product: string | null;
-  /** Last four digits of the card number (personal), not unique; null when no state reports it */
+  /** Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased */
   card_last_four: string | null;
-  /** The issuer's number of the customer; null when no state reports it */
+  /** The issuer's number of the customer; null when no state reports it, or once the card holder is erased */
   card_issuer_customer_number: string | null;
   /** When first reported as authorized; null when never reported as authorized */
   authorized_at: Date | null;
   /** When first reported as deleted, although the transaction was cleared or invoiced; null when never reported */
   deleted_at: Date | null;
-  /** OpenCard's id of the payment product that the card belongs to; null when no state reports it */
+  /** OpenCard's id of the payment product that the card belongs to; null when no state reports it, or once the card holder is erased */
   payment_product_id: string | null;
-  /** Name of the payment product; null when no state reports it */
+  /** Name of the payment product; null when no state reports it, or once the card holder is erased */
   payment_product_name: string | null;
-  /** debit or credit, as sent; null when no state reports it */
+  /** debit or credit, as sent; null when no state reports it, or once the card holder is erased */
   card_funding: string | null;
   /** Accounting date: the day of the purchase (purchase_date), in its own zone, not the issuer's booking or posting date; if none was reported, the day (UTC) on which it was first reported as cleared, else as invoiced; never null */
   booked_on: string;
@@ -686,13 +686,13 @@ export interface Ledger {
   receipt_state: string;
 }
 
-/** The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from the ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals. */
+/** The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from the ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no row. For a credit (original_amount negative, or accounting_amount if there is none) amounts that the receipt has as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals. */
 export interface LedgerVat {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
   /** OpenCard's id of the transaction (ems.transactions.id) */
   transaction_id: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** merchant: from the receipt; network: from the card network, often wrong */
   vat_source: string;
@@ -724,7 +724,7 @@ export interface MissingReceipt {
   organization_reference_id: string;
   /** OpenCard's id of the transaction (ems.transactions.id) */
   transaction_id: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** cleared or invoiced */
   state: string;
@@ -764,7 +764,7 @@ export interface PendingTransaction {
   organization_reference_id: string;
   /** OpenCard's id of the transaction (ems.transactions.id) */
   transaction_id: string;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it */
   purchase_date: string | null;
@@ -794,9 +794,9 @@ export interface PendingTransaction {
   exchange_rate: string | null;
   /** Issuer of the card; null when no state reports it */
   card_issuer: string | null;
-  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it */
+  /** OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not documented; null when no state reports it, or once the card holder is erased */
   card_id: bigint | null;
-  /** Last four digits of the card number (personal), not unique; null when no state reports it */
+  /** Last four digits of the card number (personal), not unique; null when no state reports it, or once the card holder is erased */
   card_last_four: string | null;
   /** Address of the receipt at OpenCard, which expires; of several, the newest with a stored file, else the newest; null without a receipt */
   receipt_url: string | null;
@@ -810,11 +810,11 @@ export interface PendingTransaction {
   days_open: number;
   /** When the transaction's row last changed in this database; VAT, receipts and items that arrive later do not change it */
   updated_at: Date;
-  /** OpenCard's id of the payment product that the card belongs to; null when no state reports it */
+  /** OpenCard's id of the payment product that the card belongs to; null when no state reports it, or once the card holder is erased */
   payment_product_id: string | null;
-  /** Name of the payment product; null when no state reports it */
+  /** Name of the payment product; null when no state reports it, or once the card holder is erased */
   payment_product_name: string | null;
-  /** debit or credit, as sent; null when no state reports it */
+  /** debit or credit, as sent; null when no state reports it, or once the card holder is erased */
   card_funding: string | null;
 }
 
@@ -840,7 +840,7 @@ export interface PossibleDuplicate {
   merchant: string | null;
   /** Merchant's normalized name, else the card network's, of the other transaction; null when no state reports one */
   other_merchant: string | null;
-  /** The EMS's own id of the card holder (source: card_holder.reference_id) */
+  /** The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card holder is erased */
   card_holder_reference_id: string;
   /** The EMS's own id of the other transaction's card holder */
   other_card_holder_reference_id: string;

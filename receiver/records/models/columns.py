@@ -8,7 +8,10 @@ from sqlalchemy import BigInteger, Computed
 from sqlalchemy.orm import MappedColumn, mapped_column
 
 ORGANIZATION = "The EMS's own id of the organization (source: organization.reference_id)"
-CARD_HOLDER = "The EMS's own id of the card holder (source: card_holder.reference_id)"
+CARD_HOLDER = (
+    "The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card "
+    "holder is erased"
+)
 TRANSACTION = "OpenCard's id of the transaction, the same through all its states (source: transaction.id)"
 UPDATED = "When this row last changed in this database; not a time of the transaction"
 _ATTEMPT = (

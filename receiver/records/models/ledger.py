@@ -121,7 +121,7 @@ class Closing(Base):
     )
     lines: Mapped[int] = c.whole_number("Number of lines that the ledger had in the month, credits included")
     sums: Mapped[dict[str, Any]] = c.column(
-        "Net sum of accounting_amount of these lines (credits subtracted) by accounting_currency; exact, as strings; "
+        "Net sum of accounting_amount of these lines (credits are negative) by accounting_currency; exact, as strings; "
         "the key is an empty string for lines without a currency"
     )
     vat_sums: Mapped[dict[str, Any]] = c.column(

@@ -70,7 +70,7 @@ class Transaction(Base):
         "state reports it"
     )
     card_issuer_customer_number: Mapped[str | None] = c.column(
-        "The issuer's number of the customer; null when no state reports it"
+        "The issuer's number of the customer; null when no state reports it, or once the card holder is erased"
     )
     type: Mapped[str | None] = c.column(
         "Kind of transaction as the issuer names it; card, CARD_PURCHASE, CASH_WITHDRAWAL and FEE_AND_DISCOUNT have "
@@ -129,14 +129,15 @@ class Transaction(Base):
     purchase_city: Mapped[str | None] = c.column("City; null when no state reports it")
     card_id: Mapped[int | None] = c.whole_number(
         "OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is "
-        "not documented; null when no state reports it"
+        "not documented; null when no state reports it, or once the card holder is erased"
     )
     card_product: Mapped[str | None] = c.column("Product name of the card; null when no state reports it")
     card_type: Mapped[str | None] = c.column(
         "private, corporate or corporate_with_private_invoice; null when no state reports it"
     )
     card_last_four: Mapped[str | None] = c.column(
-        "Last four digits of the card number (personal), not unique; null when no state reports it"
+        "Last four digits of the card number (personal), not unique; null when no state reports it, or once the card "
+        "holder is erased"
     )
     mcc_code: Mapped[str | None] = c.column("Merchant category code (ISO 18245); null when no state reports it")
     mcc_text: Mapped[str | None] = c.column("Name of the merchant category; null when no state reports it")
@@ -162,12 +163,15 @@ class Transaction(Base):
     updated_at: Mapped[datetime] = c.column(c.UPDATED)
     payment_product_id: Mapped[str | None] = c.column(
         "OpenCard's id of the payment product that the card belongs to (source: payment_product.id); null when not "
-        "reported"
+        "reported, or once the card holder is erased"
     )
     payment_product_name: Mapped[str | None] = c.column(
-        "Name of the payment product (source: payment_product.name); null when no state reports it"
+        "Name of the payment product (source: payment_product.name); null when no state reports it, or once the card "
+        "holder is erased"
     )
-    card_funding: Mapped[str | None] = c.column("debit or credit, as sent; null when no state reports it")
+    card_funding: Mapped[str | None] = c.column(
+        "debit or credit, as sent; null when no state reports it, or once the card holder is erased"
+    )
     unreadable: Mapped[list[str] | None] = mapped_column(
         ARRAY(Text),
         comment="Names of columns that are null because their field of the payload could not be read; the event's "

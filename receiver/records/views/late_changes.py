@@ -69,7 +69,7 @@ WHERE line.sign = -1 OR before.in_month IS NOT TRUE
         "position": "Position in ems.events of the event that changed the line; higher than that of the closing",
         "changed_at": "When the change was written to the journal",
         "kind": "added: a line is new in the month; removed: a line left it; changed: a line in it changed. A line "
-        "that moved to or from another month is in that one after or before the change (booked_on)",
+        "that moved is removed in the month of booked_on_before, and added in that of booked_on_after",
         "changed": "Columns that differ; null for a line that is new in the ledger or left it",
         "booked_on_before": "booked_on before the change, without a zone; null if there was no line",
         "booked_on_after": "booked_on after the change, without a zone; null if there is no line",

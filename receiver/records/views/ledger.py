@@ -10,7 +10,9 @@ LEDGER: Final = v.View(
     name="ledger",
     comment="Transactions to post: cleared and invoiced, one row each, with the amounts of the highest state (invoiced "
     "before cleared); a clearing reported after the invoice does not change them. What the highest state does not "
-    "report comes from the state below it, as in ems.transactions. Each change is in ledger_journal. VAT is the "
+    "report comes from the state below it, as in ems.transactions. A later clearing under the same id replaces the "
+    "earlier one: amounts are not added. Changes of day, amounts, currencies, VAT, card holder and receipt_state are "
+    "in ledger_journal; those of other columns (state, invoice, merchant) are not. VAT is the "
     "merchant's if a receipt has it, else the card network's (see vat_source); ledger_vat has it by rate. Select a "
     "month by booked_on.",
     query="""
@@ -130,8 +132,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "original_amount": v.ORIGINAL_AMOUNT,
         "original_currency": v.ORIGINAL_CURRENCY,
         "exchange_rate": v.EXCHANGE_RATE,
-        "vat_amount": "VAT in major units of vat_currency, from vat_source; for a credit never positive, whatever sign "
-        "was sent; null when none was reported",
+        "vat_amount": "VAT in major units of vat_currency, from vat_source; for a credit (original_amount negative, or "
+        "accounting_amount if there is none) never positive, whatever sign was sent; null when none was reported",
         "vat_currency": "Currency of vat_amount, as sent, normally ISO 4217. If the VAT is in several currencies: that "
         "of the purchase, else accounting_currency. If the VAT has no currency: that of the purchase; null when no VAT "
         "was reported, or neither has a currency",
@@ -166,7 +168,8 @@ WHERE t.state IN ('cleared', 'invoiced')
         "mcc_text": "Name of the merchant category; null when no state reports it",
         "card_product": "Product name of the card; null when no state reports it",
         "card_last_four": v.LAST_FOUR,
-        "card_issuer_customer_number": "The issuer's number of the customer; null when no state reports it",
+        "card_issuer_customer_number": "The issuer's number of the customer; null when no state reports it, or once "
+        "the card holder is erased",
         "authorized_at": "When first reported as authorized; null when never reported as authorized",
         "deleted_at": "When first reported as deleted, although the transaction was cleared or invoiced; null when "
         "never reported",

@@ -11,8 +11,8 @@ LEDGER_VAT: Final = v.View(
     comment="The VAT of the ledger by rate: one row for each transaction and rate, in the ledger's currency and from "
     "the ledger's source. The rows of a transaction add up to its vat_amount in the ledger: if a receipt's rates do "
     "not add up to its total, the difference is in the row whose percentage is null. A transaction without VAT has no "
-    "row. For a credit (negative amount in the ledger) amounts that the receipt has as positive are negated. VAT of a "
-    "receipt in other currencies is in vat_rates and vat_totals.",
+    "row. For a credit (original_amount negative, or accounting_amount if there is none) amounts that the receipt has "
+    "as positive are negated. VAT of a receipt in other currencies is in vat_rates and vat_totals.",
     query="""
 SELECT
     line.organization_reference_id,
@@ -46,7 +46,9 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS number, sum(rate.vat_amount) AS vat_amount,
         CASE
-            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND sum(rate.vat_amount) > 0 THEN -1
+            WHEN coalesce(line.original_amount, line.accounting_amount) < 0 AND coalesce(
+                nullif(sum(rate.vat_amount), 0), sum(coalesce(rate.taxable_amount, rate.total_amount))
+            ) > 0 THEN -1
             ELSE 1
         END AS sign
     FROM ems.vat_rates AS rate

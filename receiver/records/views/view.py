@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 ORGANIZATION: Final = "The EMS's own id of the organization (source: organization.reference_id)"
 TRANSACTION: Final = "OpenCard's id of the transaction (ems.transactions.id)"
-CARD_HOLDER: Final = "The EMS's own id of the card holder (source: card_holder.reference_id)"
+CARD_HOLDER: Final = (
+    "The EMS's own id of the card holder (source: card_holder.reference_id); a pseudonym (erased-...) once the card "
+    "holder is erased"
+)
 DAY: Final = (
     "Day of the purchase in the zone purchase_timezone (unknown where that is null); null when no state reports it"
 )
@@ -46,17 +49,16 @@ EXCHANGE_RATE: Final = (
     "highest state that reports it; null when no state reports it"
 )
 COUNTRY: Final = f"Country, {ISO_COUNTRY}; null when no state reports it"
+ERASED: Final = "null when no state reports it, or once the card holder is erased"
 CARD_ID: Final = (
     "OpenCard's id of the card; whether it is unique across issuers, and stays the same when a card is renewed, is not "
-    "documented; null when no state reports it"
+    f"documented; {ERASED}"
 )
-LAST_FOUR: Final = "Last four digits of the card number (personal), not unique; null when no state reports it"
+LAST_FOUR: Final = f"Last four digits of the card number (personal), not unique; {ERASED}"
 
-PAYMENT_PRODUCT_ID: Final = (
-    "OpenCard's id of the payment product that the card belongs to; null when no state reports it"
-)
-PAYMENT_PRODUCT_NAME: Final = "Name of the payment product; null when no state reports it"
-CARD_FUNDING: Final = "debit or credit, as sent; null when no state reports it"
+PAYMENT_PRODUCT_ID: Final = f"OpenCard's id of the payment product that the card belongs to; {ERASED}"
+PAYMENT_PRODUCT_NAME: Final = f"Name of the payment product; {ERASED}"
+CARD_FUNDING: Final = f"debit or credit, as sent; {ERASED}"
 
 
 @dataclass(frozen=True, slots=True)
