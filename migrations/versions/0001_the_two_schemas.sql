@@ -194,7 +194,7 @@ CREATE TABLE ems.receipts (
     CONSTRAINT pk_receipts PRIMARY KEY (organization_reference_id, transaction_id, url_sha256)
 );
 
-COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may have several, and a receipt may arrive before its transaction.';
+COMMENT ON TABLE ems.receipts IS 'Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may have several: one with another url replaces none. A receipt may arrive before its transaction.';
 COMMENT ON COLUMN ems.receipts.organization_reference_id IS 'The EMS''s own id of the organization (source: organization.reference_id)';
 COMMENT ON COLUMN ems.receipts.transaction_id IS 'OpenCard''s id of the transaction, the same through all its states (source: transaction.id)';
 COMMENT ON COLUMN ems.receipts.url IS 'Address of the file at OpenCard; expires (source: url)';
@@ -1705,7 +1705,7 @@ COMMENT ON COLUMN ems.ledger_journal.original_currency IS 'Currency of the purch
 COMMENT ON COLUMN ems.ledger_journal.accounting_amount IS 'The line''s accounting_amount in the ledger, in major units of accounting_currency, negated in a reversal; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.accounting_currency IS 'Currency of accounting_amount, as sent, normally ISO 4217; null when not reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_amount IS 'The line''s vat_amount in the ledger, in major units of vat_currency, negated in a reversal; null when none was reported';
-COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount, as sent, normally ISO 4217; null when no VAT or no currency was reported';
+COMMENT ON COLUMN ems.ledger_journal.vat_currency IS 'Currency of vat_amount, as in the ledger (normally ISO 4217); null when no VAT or no currency was reported';
 COMMENT ON COLUMN ems.ledger_journal.vat_source IS 'merchant or network, as in the ledger; null when no VAT was reported';
 COMMENT ON COLUMN ems.ledger_journal.receipt_state IS 'none, reported or stored, as in the ledger';
 COMMENT ON COLUMN ems.ledger_journal.recorded_at IS 'When the line was written';
@@ -1867,7 +1867,7 @@ COMMENT ON COLUMN ems.completeness.organization_reference_id IS 'The EMS''s own 
 COMMENT ON COLUMN ems.completeness.complete_through IS 'Everything that OpenCard sent from complete_from up to this time is applied. Always before the first event that is missing or not applied yet, unless an operator acknowledged it; null until the delivery log of each webhook has been read from its beginning (again after a restore or a failover), and while the organization has no webhook';
 COMMENT ON COLUMN ems.completeness.open_gaps IS 'Number of events that are missing from the tables and that no operator has acknowledged: in the delivery log without a payload, or received and failed, dead, quarantined, or transaction events that were ignored. A failed one is still tried again; 0 if none';
 COMMENT ON COLUMN ems.completeness.checked_at IS 'When the delivery log was last read; with several webhooks, the earliest of these times; null until then';
-COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none';
+COMMENT ON COLUMN ems.completeness.acknowledged_gaps IS 'Number of such events that an operator acknowledged or resolved, so that they no longer hold back complete_through; 0 if none';
 COMMENT ON COLUMN ems.completeness.complete_from IS 'Time from which OpenCard''s delivery log covers the organization (log_begins_at of ems.organizations): when its first webhook was added here, or the log''s oldest entry if that is earlier. A month that began before cannot be shown to be complete';
 
 CREATE TABLE ems.closings (
@@ -1893,7 +1893,7 @@ COMMENT ON COLUMN ems.closings.closed_at IS 'When it was closed';
 COMMENT ON COLUMN ems.closings.closed_by IS 'Who closed it: user@host of the command line, or the user of the console';
 COMMENT ON COLUMN ems.closings.complete_from IS 'complete_from of ems.completeness when it was closed; if the month began before, what OpenCard sent earlier may be missing';
 COMMENT ON COLUMN ems.closings.complete_through IS 'complete_through of ems.completeness when it was closed: everything that OpenCard sent from complete_from until then was applied, except the acknowledged gaps';
-COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none';
+COMMENT ON COLUMN ems.closings.acknowledged_gaps IS 'Number of events of the organization, missing or not applied, that an operator had acknowledged or resolved; 0 if none';
 COMMENT ON COLUMN ems.closings.position IS 'Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time';
 COMMENT ON COLUMN ems.closings.lines IS 'Number of lines that the ledger had in the month, credits included';
 COMMENT ON COLUMN ems.closings.sums IS 'Net sum of accounting_amount of these lines (credits are negative) by accounting_currency; exact, as strings; the key is an empty string for lines without a currency';

@@ -78,7 +78,9 @@ class Closing(Row):
     until then was applied, except the acknowledged gaps
     """
     acknowledged_gaps: int
-    """Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"""
+    """Number of events of the organization, missing or not applied, that an operator had acknowledged or resolved;
+    0 if none
+    """
     position: int
     """Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"""
     lines: int
@@ -307,7 +309,7 @@ class LedgerJournal(Row):
     was reported
     """
     vat_currency: str | None
-    """Currency of vat_amount, as sent, normally ISO 4217; null when no VAT or no currency was reported"""
+    """Currency of vat_amount, as in the ledger (normally ISO 4217); null when no VAT or no currency was reported"""
     vat_source: str | None
     """merchant or network, as in the ledger; null when no VAT was reported"""
     receipt_state: str
@@ -377,7 +379,7 @@ class Organization(Row):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Row):
     """Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may
-    have several, and a receipt may arrive before its transaction.
+    have several: one with another url replaces none. A receipt may arrive before its transaction.
     """
 
     TABLE: ClassVar[str] = "receipts"
@@ -743,8 +745,8 @@ class Completeness(Row):
     checked_at: datetime | None
     """When the delivery log was last read; with several webhooks, the earliest of these times; null until then"""
     acknowledged_gaps: int
-    """Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if
-    none
+    """Number of such events that an operator acknowledged or resolved, so that they no longer hold back
+    complete_through; 0 if none
     """
     complete_from: datetime
     """Time from which OpenCard's delivery log covers the organization (log_begins_at of ems.organizations): when

@@ -42,7 +42,7 @@ export interface Closing {
   complete_from: Date;
   /** complete_through of ems.completeness when it was closed: everything that OpenCard sent from complete_from until then was applied, except the acknowledged gaps */
   complete_through: Date;
-  /** Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none */
+  /** Number of events of the organization, missing or not applied, that an operator had acknowledged or resolved; 0 if none */
   acknowledged_gaps: bigint;
   /** Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time */
   position: bigint;
@@ -198,7 +198,7 @@ export interface LedgerJournal {
   accounting_currency: string | null;
   /** The line's vat_amount in the ledger, in major units of vat_currency, negated in a reversal; null when none was reported */
   vat_amount: string | null;
-  /** Currency of vat_amount, as sent, normally ISO 4217; null when no VAT or no currency was reported */
+  /** Currency of vat_amount, as in the ledger (normally ISO 4217); null when no VAT or no currency was reported */
   vat_currency: string | null;
   /** merchant or network, as in the ledger; null when no VAT was reported */
   vat_source: string | null;
@@ -246,7 +246,7 @@ export interface Organization {
   log_begins_at: Date;
 }
 
-/** Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may have several, and a receipt may arrive before its transaction. */
+/** Digital receipts matched to transactions, and the stored file of each once downloaded. A transaction may have several: one with another url replaces none. A receipt may arrive before its transaction. */
 export interface Receipt {
   /** The EMS's own id of the organization (source: organization.reference_id) */
   organization_reference_id: string;
@@ -496,7 +496,7 @@ export interface Completeness {
   open_gaps: bigint;
   /** When the delivery log was last read; with several webhooks, the earliest of these times; null until then */
   checked_at: Date | null;
-  /** Number of such events that an operator acknowledged, so that they no longer hold back complete_through; 0 if none */
+  /** Number of such events that an operator acknowledged or resolved, so that they no longer hold back complete_through; 0 if none */
   acknowledged_gaps: bigint;
   /** Time from which OpenCard's delivery log covers the organization (log_begins_at of ems.organizations): when its first webhook was added here, or the log's oldest entry if that is earlier. A month that began before cannot be shown to be complete */
   complete_from: Date;

@@ -44,7 +44,8 @@ class Receipt(_OfPurchase, Base):
         {
             "schema": EMS,
             "comment": "Digital receipts matched to transactions, and the stored file of each once downloaded. A "
-            "transaction may have several, and a receipt may arrive before its transaction.",
+            "transaction may have several: one with another url replaces none. A receipt may arrive before its "
+            "transaction.",
         },
     )
 

@@ -79,7 +79,7 @@ class JournalLine(Base):
         "was reported"
     )
     vat_currency: Mapped[str | None] = c.column(
-        f"Currency of vat_amount, {c.ISO_CURRENCY}; null when no VAT or no currency was reported"
+        "Currency of vat_amount, as in the ledger (normally ISO 4217); null when no VAT or no currency was reported"
     )
     vat_source: Mapped[str | None] = c.column("merchant or network, as in the ledger; null when no VAT was reported")
     receipt_state: Mapped[str] = c.column("none, reported or stored, as in the ledger")
@@ -114,7 +114,8 @@ class Closing(Base):
         "until then was applied, except the acknowledged gaps"
     )
     acknowledged_gaps: Mapped[int] = c.whole_number(
-        "Number of events of the organization, missing or not applied, that an operator had acknowledged; 0 if none"
+        "Number of events of the organization, missing or not applied, that an operator had acknowledged or "
+        "resolved; 0 if none"
     )
     position: Mapped[int] = c.whole_number(
         "Newest position of the feed when it was closed; ems.ledger_as_of(position) is the ledger at that time"

@@ -34,8 +34,8 @@ CROSS JOIN LATERAL receiver.completeness_of(organization.organization_reference_
         "ignored. A failed one is still tried again; 0 if none",
         "checked_at": "When the delivery log was last read; with several webhooks, the earliest of these times; null "
         "until then",
-        "acknowledged_gaps": "Number of such events that an operator acknowledged, so that they no longer hold back "
-        "complete_through; 0 if none",
+        "acknowledged_gaps": "Number of such events that an operator acknowledged or resolved, so that they no "
+        "longer hold back complete_through; 0 if none",
         "complete_from": "Time from which OpenCard's delivery log covers the organization (log_begins_at of "
         "ems.organizations): when its first webhook was added here, or the log's oldest entry if that is earlier. A "
         "month that began before cannot be shown to be complete",
