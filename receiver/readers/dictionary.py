@@ -27,7 +27,8 @@ PostgreSQL schema `ems`. How the tables belong together, recipes, and how to fol
   `transactions.unreadable`), except amounts, currencies, states and ids: a delivery with one that cannot be read is
   not applied. "No state reports it": not reported in any state of the transaction.
 - **key**: unique together; of a view, too. `percentage` of `ledger_vat` may be null, in one row of a transaction.
-- `\\d+ ems.transactions` in `psql` shows the same words.
+- In `psql`, `\\d+ ems.transactions` shows what its columns mean; `\\dt+ ems.*` and `\\dv+ ems.*` show what the tables
+  and views are.
 
 This page is written by `make docs` from the comments in the database.
 """
